@@ -23,7 +23,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from orchestration.atomic import write_json
 from orchestration.errors import HomeError
 
-FORMAT = 1
 # What may lie in a folder that becomes a home: a company mounts landing, Dagster makes its storage first.
 MAY_BE_THERE_FIRST = {"landing", "dagster", ".gitkeep", ".gitignore"}
 FOLDERS = (
@@ -40,7 +39,7 @@ class HomeFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     kind: Literal["company", "demo"] = "company"
     seed: int | None = None
     keys_check: str | None = None  # a value that only the right master key gives; not secret
@@ -62,7 +61,9 @@ class Home:
         home = cls(root.expanduser().absolute())
         if not home.file.is_file():
             if not create:
-                raise HomeError("there is no home here", where=str(root), remedy="Run `assent demo` or `assent keys init`")
+                raise HomeError(
+                    "there is no home here", where=str(root), remedy="Run `assent demo` or `assent keys init`"
+                )
             home._make(demo_seed)
         home._refuse_others()
         home._make_folders()
@@ -90,7 +91,9 @@ class Home:
         present = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
         if present - MAY_BE_THERE_FIRST:
             raise HomeError(
-                "the folder is not empty and is no home", where=str(self.root), remedy="Choose an empty folder as --home"
+                "the folder is not empty and is no home",
+                where=str(self.root),
+                remedy="Choose an empty folder as --home",
             )
         info = HomeFile() if demo_seed is None else HomeFile(kind="demo", seed=demo_seed)
         failed = ""
@@ -112,12 +115,17 @@ class Home:
         except OSError as error:
             failed = error.strerror or "cannot write"
         if failed:
-            raise HomeError(f"the home cannot be written ({failed})", where=str(self.root), remedy="Check owner and mode")
+            raise HomeError(
+                f"the home cannot be written ({failed})", where=str(self.root), remedy="Check owner and mode"
+            )
 
     def _refuse_others(self) -> None:
         """Refuses what others own or may read (fault G3). The root may let a group pass through to outbox/: 0710."""
         folders = [(getattr(self, name), 0o077) for name in FOLDERS if name not in ("outbox", "landing")]
-        files = [(getattr(self, name), 0o077) for name in PRIVATE_FILES] + [(self.file, 0o077), (self.master_key, 0o077)]
+        files = [(getattr(self, name), 0o077) for name in PRIVATE_FILES] + [
+            (self.file, 0o077),
+            (self.master_key, 0o077),
+        ]
         for path, forbidden in [(self.root, 0o067), (self.outbox, 0o027), *folders, *files]:
             if not path.exists():
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +79,20 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a process we start: telemetry off, without the secrets that it does not need."""
     kept = {name: value for name, value in os.environ.items() if name not in SECRET}
     return {**kept, **QUIET, **(extra or {})}
+
+
+def choose(name: str, value: Path) -> Callable[[], None]:
+    """Makes `value` that of the variable `name`, for this process and those it starts. Returns what undoes it."""
+    before = os.environ.get(name)
+    os.environ[name] = str(value)
+
+    def undo() -> None:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+    return undo
 
 
 def quieten() -> None:

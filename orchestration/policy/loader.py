@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from orchestration.errors import AssentError, ExitCode
 from orchestration.policy import schema
 
 SHIPPED = Path(__file__).parent
@@ -45,12 +46,15 @@ class Problem:
         return f"{self.file}:{self.line}: {self.what}. {self.remedy}"
 
 
-class PolicyError(Exception):
+class PolicyError(AssentError):
     """The policy cannot be used. `problems` holds every error found."""
+
+    exit_code = ExitCode.POLICY
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
-        super().__init__(f"the policy has {len(problems)} error(s):\n" + "\n".join(f"  {p}" for p in problems))
+        super().__init__(f"the policy has {len(problems)} error(s)", remedy="Run `assent policy check`")
+        self.args = (f"the policy has {len(problems)} error(s):\n" + "\n".join(f"  {p}" for p in problems),)
 
 
 class _Node(dict[Hashable, Any]):
@@ -69,9 +73,12 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML with line numbers. Duplicate keys, aliases and non-string keys are errors (fault C14)."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(
-                None, None, "aliases (`*name`) are not allowed", self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                None,
+                None,
+                "aliases (`*name`) are not allowed",
+                self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         return super().compose_node(parent, index)
 
@@ -99,12 +106,19 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping_lines)
 _Loader.add_constructor("tag:yaml.org,2002:seq", _Loader.construct_list_lines)
-# `no` must not become false (fault C14): only true and false are booleans, and times stay text for pydantic.
+# Only true and false are booleans, so `no` stays text (fault C14); times stay text for pydantic; `22:00` and `010` are
+# text too, where YAML 1.1 would read the numbers 1320 and 8.
+_IMPLICIT = {
+    "bool": (r"^(?:true|false)$", "tf"),
+    "int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    "float": (r"^[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?$", "-+0123456789"),
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] not in {*_IMPLICIT, "timestamp"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))  # type: ignore[no-untyped-call]
+for _name, (_pattern, _first) in _IMPLICIT.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
 
 
 def line_of(tree: Any, path: tuple[Any, ...]) -> int:
@@ -121,20 +135,27 @@ def line_of(tree: Any, path: tuple[Any, ...]) -> int:
 
 def _read(path: Path, problems: list[Problem]) -> Any:
     if not path.is_file():
-        problems.append(Problem(path.name, 1, "the file is missing", f"Add {path.name}; see the shipped policy for an example"))
+        problems.append(
+            Problem(path.name, 1, "the file is missing", f"Add {path.name}; see the shipped policy for an example")
+        )
         return None
     try:
         text = path.read_bytes()
         if len(text) > MAX_FILE_BYTES:
             problems.append(Problem(path.name, 1, "the file is too large", f"Keep it under {MAX_FILE_BYTES} bytes"))
             return None
-        return yaml.load(text.decode("utf-8"), Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        tree = yaml.load(text.decode("utf-8"), Loader=_Loader)  # a SafeLoader
+        if tree is None:
+            problems.append(Problem(path.name, 1, "the file is empty", "See the shipped policy for an example"))
+        return tree
     except UnicodeDecodeError:
         problems.append(Problem(path.name, 1, "the file is not UTF-8", "Save it as UTF-8"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        problems.append(Problem(path.name, mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}", "Correct the YAML"))
-    except yaml.YAMLError:
+        problems.append(
+            Problem(path.name, mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}", "Correct the YAML")
+        )
+    except (yaml.YAMLError, ValueError, RecursionError):  # characters, endless numbers, bottomless nesting
         problems.append(Problem(path.name, 1, "not valid YAML", "Correct the YAML"))
     return None
 
@@ -146,7 +167,9 @@ def _typed(name: str, tree: Any, problems: list[Problem]) -> BaseModel | None:
         for item in error.errors(include_url=False, include_input=False):
             path = tuple(item["loc"])
             where = ".".join(str(step) for step in path) or "the file"
-            remedy = "Remove it, or correct its name" if item["type"] == "extra_forbidden" else "See `assent policy schema`"
+            remedy = (
+                "Remove it, or correct its name" if item["type"] == "extra_forbidden" else "See `assent policy schema`"
+            )
             if item["type"] == "missing":
                 remedy = f"Add `{path[-1]}:`"
             elif "ctx" in item and "expected" in item["ctx"]:
@@ -156,7 +179,7 @@ def _typed(name: str, tree: Any, problems: list[Problem]) -> BaseModel | None:
 
 
 def read_policy(folder: Path) -> tuple[schema.Policy | None, dict[str, Any], list[Problem]]:
-    """Reads and checks `folder`. Returns the policy (None if broken), the raw trees with line numbers, every problem."""
+    """Reads and checks `folder`: the policy (None if broken), the raw trees with line numbers, every problem."""
     from orchestration.policy.check import cross_check
 
     problems: list[Problem] = []
@@ -169,7 +192,7 @@ def read_policy(folder: Path) -> tuple[schema.Policy | None, dict[str, Any], lis
             problems.append(Problem(extra.name, 1, "not a policy file", f"Name it one of: {', '.join(sorted(known))}"))
     if problems or any(part is None for part in parts.values()):
         return None, trees, problems
-    policy = schema.Policy(**parts)  # type: ignore[arg-type]
+    policy = schema.Policy.model_validate(parts)
     problems.extend(cross_check(policy, trees, folder))
     return (None if problems else policy), trees, problems
 
@@ -185,7 +208,9 @@ def load_policy(folder: Path = SHIPPED) -> schema.Policy:
 
 def canonical(policy: schema.Policy) -> str:
     """The policy as canonical JSON: sorted keys, no spaces; comments and order of keys do not count."""
-    return json.dumps(policy.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(
+        policy.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
 
 
 def model_files(folder: Path) -> Iterator[Path]:
@@ -204,7 +229,7 @@ def policy_hash(policy: schema.Policy, folder: Path) -> str:
 
 
 def scopes(policy: schema.Policy) -> tuple[schema.Scope, ...]:
-    """Every (controller, purpose, category, recipient) that a consent can cover, with its bit; order is the policy's."""
+    """Every (controller, purpose, category, recipient) a consent can cover, with its bit, in the policy's order."""
     keys = [
         (controller, purpose.name, category, purpose.recipient)
         for purpose in policy.purposes.purposes

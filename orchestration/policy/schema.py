@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+Flag = Annotated[bool, Field(strict=True)]  # true or false; "no" is text, not false (fault C14)
 Days = Annotated[int, Field(ge=1, le=36500)]
 
 CategoryClass = Literal["identification", "behaviour", "transaction", "preference", "sensitive"]
@@ -38,8 +39,6 @@ class Label(Strict):
     en: Text
 
 
-
-
 class Controller(Strict):
     """A legal entity that answers for data. Consent to one never covers another (R-100)."""
 
@@ -54,9 +53,9 @@ class IdentifierKind(Strict):
     name: Name
     label: Label
     strength: Literal["strong", "weak"]
-    anchor: bool = False  # a person has at most one value per issuer
+    anchor: Flag = False  # a person has at most one value per issuer
     normalise: Literal["phone", "email", "opaque", "number"]
-    contact: bool = False  # its plain value goes to the vault, for activation
+    contact: Flag = False  # its plain value goes to the vault, for activation
     channels: tuple[Channel, ...] = ()  # the channels on which it is a contact point
 
 
@@ -84,10 +83,10 @@ class Organisation(Strict):
     minor_below_years: Annotated[int, Field(ge=1, le=25)] = 14
     grant_tolerance_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
     phone_region: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] = "CN"
+    # Numbers that forward to someone for a while (privacy numbers of platforms): never identifiers.
+    virtual_phone_prefixes: tuple[Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{2,13}$")], ...] = ()
     outbox_group: Name | None = None
     beside: Beside = Beside()
-
-
 
 
 class Purpose(Strict):
@@ -98,7 +97,7 @@ class Purpose(Strict):
     controllers: tuple[Name, ...]
     recipient: Name = "own"  # "own", or a third party; sharing is a purpose of its own (R-06)
     basis: dict[Regime, Basis]  # a regime that is absent denies
-    explicit: bool = True
+    explicit: Flag = True
     categories: tuple[CategoryClass, ...]
     separate_consent_for: tuple[CategoryClass, ...] = ("sensitive",)
     channels: tuple[Channel, ...]
@@ -106,7 +105,7 @@ class Purpose(Strict):
     contract_facts: tuple[Name, ...] = ()  # for basis contract: any of these must hold
     shows: tuple[Name, ...] = ()  # columns a mart of this purpose may show, beside the standard ones
     impact_assessment_until: date | None = None
-    requires_impact_assessment: bool = False
+    requires_impact_assessment: Flag = False
 
 
 class Purposes(Strict):
@@ -114,14 +113,12 @@ class Purposes(Strict):
     purposes: tuple[Purpose, ...]
 
 
-
-
 class SourceField(Strict):
     """One column of a source after reading. `unit` and format belong to the type."""
 
     name: Name
     type: FieldType = "string"
-    required: bool = False
+    required: Flag = False
     max_length: Annotated[int, Field(ge=1, le=65536)] = 1024
     pattern: str | None = None  # the whole value must match (RE2)
     minimum: float | None = None
@@ -135,7 +132,7 @@ class SourceField(Strict):
 
 
 class Column(Strict):
-    """Where a field comes from in a feed: a raw column, key path (`a.b`) or tag; optionally the part that `extract` captures."""
+    """Where a field comes from in a feed: a raw column, key path (`a.b`) or tag, or the part `extract` captures."""
 
     column: Text
     extract: str | None = None  # one capture group; no match means absent
@@ -158,7 +155,9 @@ class Feed(Strict):
     ignored_columns: tuple[str, ...] = ()  # known, named, never read into the lake
     constants: dict[Name, str] = {}
     url_env: EnvName | None = None  # for format "table": the variable that holds the SQLAlchemy URL
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")] | None = None
+    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")] | None = (
+        None
+    )
     max_bytes: Annotated[int, Field(ge=1)] = 4_000_000_000
     max_ratio: Annotated[int, Field(ge=2)] = 200  # decompressed ÷ compressed; the bomb of fault C3 has 1000+
 
@@ -219,7 +218,7 @@ class Source(Strict):
     permissions: tuple[PermissionSignal, ...] = ()
     after_ingest: AfterIngest = AfterIngest()
     late: Literal["wait", "build_without"] = "build_without"
-    required: bool = False  # an absent landing folder for it is then an error, not an empty table
+    required: Flag = False  # an absent landing folder for it is then an error, not an empty table
     upstream_assets: tuple[tuple[str, ...], ...] = ()  # a company's own Dagster assets it depends on
 
 
@@ -242,8 +241,6 @@ class ConsentFeed(Strict):
 class Sources(Strict):
     sources: tuple[Source, ...]
     consent_feeds: tuple[ConsentFeed, ...]
-
-
 
 
 class FieldRule(Strict):
@@ -278,8 +275,6 @@ class Minimisation(Strict):
     sensitive_values: tuple[SensitiveValue, ...] = ()
 
 
-
-
 class RetentionRule(Strict):
     """Days that data of a category may be used, counted from the event's own time. A purpose may shorten them."""
 
@@ -297,13 +292,11 @@ class Retention(Strict):
     legal_holds: tuple[Name, ...] = ()  # sources whose deletion is deferred; use stays blocked
 
 
-
-
 class NoticeVersion(Strict):
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
     published_at: datetime
     texts: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")], Text]
-    renews_consent: bool = False  # grants under older versions stop counting from publication
+    renews_consent: Flag = False  # grants under older versions stop counting from publication
 
 
 class Notice(Strict):
@@ -315,8 +308,6 @@ class Notice(Strict):
 
 class Notices(Strict):
     notices: tuple[Notice, ...]
-
-
 
 
 class Absent(Strict):
@@ -361,8 +352,6 @@ class Segments(Strict):
     segments: tuple[Segment, ...]
 
 
-
-
 class Transfer(Strict):
     """How data may leave the country: the mechanism on file, and the purpose whose consent it needs."""
 
@@ -398,8 +387,8 @@ class Destination(Strict):
     format: Literal["csv", "csv_gb18030", "parquet"] = "csv"
     contact_form: Literal["plain", "national", "sha256"] = "plain"
     row_limit: Annotated[int, Field(ge=1)] = 1_000_000
-    needs_permission: bool = False  # the contact point must be open (followed, push enabled)
-    sends_on_receipt: bool = False
+    needs_permission: Flag = False  # the contact point must be open (followed, push enabled)
+    sends_on_receipt: Flag = False
     quiet_hours: QuietHours | None = None
     frequency: Frequency | None = None
     expires_after_hours: Annotated[int, Field(ge=1, le=24 * 31)] = 48
@@ -407,8 +396,6 @@ class Destination(Strict):
 
 class Destinations(Strict):
     destinations: tuple[Destination, ...]
-
-
 
 
 class Scope(Strict):

@@ -1,0 +1,65 @@
+# Needs Python 3.11 to 3.13 and make, nothing else. `make help` lists the targets.
+SHELL := /bin/sh
+DATA ?= data/home
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough, runs, and can make a virtual environment.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& echo "$$p" && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run dev test test-slow lint bench constraints clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/.installed ## Set up .venv; .venv/bin/assent is the command
+
+run: install ## Make the demo world, run tonight's build, write segments, exports and a report
+	@$(BIN)/assent --home $(DATA) demo
+	@$(BIN)/assent --home $(DATA) run
+
+dev: install ## Open the Dagster UI on 127.0.0.1 (makes the demo world first where there is no home)
+	@test -e $(DATA)/home.json || $(BIN)/assent --home $(DATA) demo
+	@$(BIN)/assent --home $(DATA) dev
+
+test: $(VENV)/.dev ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(VENV)/.dev ## Run the slow tests: more kills, bigger worlds
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, sqlfluff
+	$(BIN)/ruff check orchestration tests
+	$(BIN)/ruff format --check orchestration tests
+	$(BIN)/mypy --strict
+	cd dbt_project && ../$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models macros tests
+
+bench: install ## Time each stage for 1 M touchpoints
+	$(BIN)/python -m orchestration.demo.bench
+
+constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
+	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
+	build/resolve/bin/python -m pip install -q -e '.[dev]'
+	{ echo "# Exact versions that were tested together; no hosts, no hashes. Renew with: make constraints"; \
+	  build/resolve/bin/python -m pip freeze --exclude-editable --exclude assent; } > constraints.txt
+
+clean: ## Remove .venv and caches (never $(DATA))
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find orchestration tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Assent needs Python 3.11, 3.12 or 3.13 with venv. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Imports dominate the run time, so the bytecode of everything is compiled here, once.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV), about two minutes"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib orchestration >/dev/null || true
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,143 @@
+"""The command `assent`: which command is where, the options that all share, and what the exit code says.
+
+Commands live in the `commands.py` of their stage and are imported only when called: `assent --help` stays instant."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestration.errors import AssentError, ExitCode
+from orchestration.whereabouts import whereabouts
+
+COMMANDS = {
+    "demo": ("orchestration.demo.commands:demo", "Make the demo world: four sources, a consent history, personas."),
+    "run": ("orchestration.defs.commands:run", "Run the build: from landing files to exports and the report."),
+    "status": ("orchestration.evidence.commands:status", "What is published, and what it says about itself."),
+    "segments": ("orchestration.evidence.commands:segments", "People per segment, step by step."),
+    "explain": ("orchestration.evidence.commands:explain", "Why one person is in a segment or not."),
+    "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
+    "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),
+    "keys": ("orchestration.identity.commands:keys", "Make, check and back up the keys."),
+    "verify": ("orchestration.evidence.verify:verify", "Verify the ledger's chain and the published generation."),
+    "doctor": ("orchestration.evidence.doctor:doctor", "Check this machine and this home."),
+    "dev": ("orchestration.defs.commands:dev", "Open the Dagster UI on 127.0.0.1."),
+}
+
+
+SHARED = {"home": ("home", "ASSENT_HOME"), "policy": ("policy_dir", "ASSENT_POLICY")}
+
+
+def _replace(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    """Puts an option that every command shares into the settings, wherever on the line it stands."""
+    if value is None:
+        return
+    from orchestration.settings import choose
+
+    name, variable = SHARED[str(param.name).removeprefix("shared_")]
+    path = value.expanduser()
+    root = ctx.find_root()
+    root.call_on_close(choose(variable, path))
+    changed = dataclasses.replace(root.obj, **{name: path})
+    place: click.Context | None = ctx
+    while place is not None:
+        place.obj, place = changed, place.parent
+
+
+def _shared() -> list[click.Parameter]:
+    def option(flag: str, text: str) -> click.Parameter:
+        kind = click.Path(path_type=Path, file_okay=False)
+        name = f"shared_{flag}"
+        return click.Option(
+            [f"--{flag}", name], type=kind, callback=_replace, expose_value=False, is_eager=True, help=text
+        )
+
+    return [
+        option("home", "Folder of everything written at run time [ASSENT_HOME; data/home]."),
+        option("policy", "Folder of the policy [ASSENT_POLICY; the shipped one]."),
+    ]
+
+
+def _sharing(command: click.Command) -> click.Command:
+    """Gives `command`, or each command of a group, the shared options that it does not have itself."""
+    if isinstance(command, click.Group):
+        for sub in command.commands.values():
+            _sharing(sub)
+        return command
+    taken = {flag for param in command.params for flag in param.opts}
+    command.params.extend(param for param in _shared() if not taken & set(param.opts))
+    return command
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        return _sharing(getattr(importlib.import_module(module), attribute))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, params=_shared(), context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="assent")
+def root() -> None:
+    """Consent-aware marketing audiences: every row can show the consent that admits it.
+
+    Exit codes: 0 good; 1 a check or a stage failed, the published generation is unchanged; 2 wrong usage;
+    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 a verification found something.
+    """
+
+
+def main() -> None:
+    """The entry point: errors that people can mend are told in one paragraph, without a traceback."""
+    sys.exit(guarded(lambda: root.main(prog_name="assent", standalone_mode=False, obj=_settings())))
+
+
+def _settings() -> Any:
+    from orchestration.settings import load_settings, quieten
+
+    quieten()
+    return load_settings()
+
+
+def guarded(work: Callable[[], Any]) -> int:
+    """Runs `work`; returns the exit code, after saying on stderr what went wrong."""
+    from orchestration.policy.loader import PolicyError
+
+    try:
+        result = work()
+        return int(result) if isinstance(result, int) else int(ExitCode.OK)
+    except click.exceptions.Exit as done:
+        return int(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return int(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except AssentError as error:
+        click.echo(f"error: {error}", err=True)
+        return int(error.exit_code)
+    except PolicyError as error:
+        click.echo(f"error: {error}", err=True)
+        return int(ExitCode.POLICY)
+    except Exception as error:
+        click.echo(f"error: {whereabouts(error)}. Its text is withheld because it may quote data.", err=True)
+        return int(ExitCode.FAILED)

@@ -1,0 +1,124 @@
+"""The records of the consent ledger and its tables. Not here: how they are appended (`ledger.py`) or what they mean (dbt)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, SmallInteger, String, Table
+
+RecordType = Literal["consent", "permission", "contract", "age", "status", "link", "feed"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+METADATA = MetaData()
+
+# Times are whole microseconds since 1970 UTC: exact on every engine, and the same bytes in the hash chain.
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_key", String(32), nullable=False, unique=True),  # keyed hash of (feed, event id)
+    Column("type", String(16), nullable=False),
+    Column("subject_ref", String(32)),  # null for a record about a feed
+    Column("controller", String(48)),
+    Column("purpose", String(48)),
+    Column("category", String(48)),
+    Column("recipient", String(48)),
+    Column("channel", String(16)),
+    Column("decision", String(16)),
+    Column("basis", String(16)),
+    Column("method", String(32)),
+    Column("is_separate", SmallInteger),
+    Column("is_guardian", SmallInteger),
+    Column("notice_id", String(48)),
+    Column("notice_version", String(32)),
+    Column("notice_language", String(8)),
+    Column("jurisdiction", String(8)),
+    Column("fact", String(32)),  # of a contract; for a status its name
+    Column("state", String(16)),  # open|closed, on|off; of a feed complete|incomplete
+    Column("object_ref", String(32)),  # the other end of a link
+    Column("until_at", BigInteger),  # valid until; for an age: a minor until
+    Column("effective_at", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("feed", String(48), nullable=False),
+    Column("batch", String(32)),  # the delivery it came with
+    Column("detail_commitment", String(64), nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("events_by_subject", "subject_ref"),
+)
+
+# Deletable: its salt lives inside the encrypted payload, so erasing the row makes the commitment say nothing.
+DETAILS = Table(
+    "details",
+    METADATA,
+    Column("seq", BigInteger, ForeignKey("events.seq"), primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+COLUMNS: tuple[str, ...] = tuple(EVENTS.columns.keys())
+CHAINED: tuple[str, ...] = COLUMNS[:-1]  # everything but the hash itself, in this order
+
+
+class Subject(NamedTuple):
+    """An identifier as the ledger may see it: a token, never a plain value."""
+
+    token: str
+    kind: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One thing that was learned about one subject. Times are aware UTC; an absent part of the scope is None."""
+
+    event_id: str  # the feed's own id; unique within `feed`
+    type: RecordType
+    feed: str
+    effective_at: datetime  # when the person decided, or the fact began
+    subject: Subject | None = None
+    controller: str | None = None
+    purpose: str | None = None
+    category: str | None = None
+    recipient: str | None = None
+    channel: str | None = None
+    decision: str | None = None
+    basis: str | None = None
+    method: str | None = None
+    is_separate: bool | None = None
+    is_guardian: bool | None = None
+    notice_id: str | None = None
+    notice_version: str | None = None
+    notice_language: str | None = None
+    jurisdiction: str | None = None
+    fact: str | None = None
+    state: str | None = None
+    other: Subject | None = None
+    until: datetime | None = None
+    batch: str | None = None
+    detail: Mapping[str, str] = field(default_factory=dict)  # surface, place, actor, evidence, locale, raw signal
+
+
+@dataclass(frozen=True)
+class AppendReport:
+    """What became of the records of one append. `appended + duplicates + conflicts` is what was given."""
+
+    appended: int
+    duplicates: int
+    conflicts: int
+    presumed_denials: int = 0  # restrictive records that the conflicts caused; beside what was given
+    conflict_positions: tuple[int, ...] = ()
+
+
+def microseconds(at: datetime) -> int:
+    """Exact microseconds since 1970 UTC. A naive time is an error: it would be read as somebody's local time."""
+    if at.tzinfo is None:
+        raise ValueError("a ledger time needs a zone")
+    return (at - EPOCH) // MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    return EPOCH + timedelta(microseconds=value)

@@ -1,0 +1,85 @@
+"""Opens the ledger's database: engine, schema, and the triggers that make it append-only. Not here: records."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from orchestration.consent.chain import GENESIS
+from orchestration.consent.models import METADATA
+from orchestration.errors import HomeError
+
+# REPLACE deletes without firing delete triggers, so the insert itself is checked: next number, right predecessor, new key.
+TRIGGERS = {
+    "events_refuse_update": "BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    "events_refuse_delete": "BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    "events_refuse_fork": f"""BEFORE INSERT ON events
+        WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
+          OR NEW.prev_hash IS NOT coalesce((SELECT hash FROM events WHERE seq = NEW.seq - 1), '{GENESIS}')
+          OR EXISTS (SELECT 1 FROM events WHERE event_key = NEW.event_key)
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+    "details_refuse_update": "BEFORE UPDATE ON details BEGIN SELECT RAISE(ABORT, 'details are never altered'); END",
+}
+
+
+def open_engine(url_or_path: str | Path) -> Engine:
+    """The engine of a ledger, created if absent. Errors of its statements never show parameters."""
+    engine = _engine(url_or_path)
+    with engine.execution_options(is_writer=True).begin() as connection:
+        METADATA.create_all(connection)
+        for name, body in TRIGGERS.items():
+            connection.exec_driver_sql(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
+    return engine
+
+
+def _engine(url_or_path: str | Path) -> Engine:
+    if isinstance(url_or_path, Path):
+        path = url_or_path
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        url = make_url("sqlite+pysqlite://").set(database=str(path))
+    else:
+        try:
+            url = make_url(url_or_path)
+        except ArgumentError:
+            url = None
+        if url is None or url.get_backend_name() != "sqlite":
+            raise HomeError(
+                "the ledger cannot be kept there: its append-only triggers exist for SQLite only",
+                where="ASSENT_LEDGER_URL",
+                remedy="Unset it, or give sqlite+pysqlite:///PATH",
+            )
+    engine = create_engine(url, hide_parameters=True)
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by `_begin`, not guessed by the driver
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "secure_delete = ON",
+        "foreign_keys = ON",
+        "busy_timeout = 30000",
+        "cache_size = -65536",  # 64 MiB: with the default 2 MiB the random keys' index spills, and appending takes 1.7x
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    """Writers take the lock before they read the head, so that two of them never fork the chain (fault D6)."""
+    is_writer = connection.get_execution_options().get("is_writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def is_append_only(connection: Connection) -> bool:
+    """Whether every trigger is there, word for word."""
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
+    found = {str(name): " ".join(str(sql).split()) for name, sql in rows}
+    return all(found.get(n) == " ".join(f"CREATE TRIGGER {n} {body}".split()) for n, body in TRIGGERS.items())

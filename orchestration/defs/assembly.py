@@ -1,0 +1,37 @@
+"""Puts the stages, jobs, schedule and sensors of one site together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from orchestration.defs import consent, evidence, exports, identity, ingestion, jobs, policy, schedules, sensors, warehouse
+from orchestration.defs.resources import LOCK_WAIT_SECONDS, RefusingIOManager, build_lock
+from orchestration.defs.site import Site
+
+STAGES = (policy, ingestion, consent, identity, warehouse, evidence, exports)
+
+
+def assemble(site: Site, *, lock_wait: float = LOCK_WAIT_SECONDS) -> dg.Definitions:
+    """Every definition of the code location `assent`, for one home and policy."""
+    stages = dg.Definitions.merge(*(stage.definitions(site) for stage in STAGES))
+    made = [asset for asset in stages.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    keys = sorted({key for asset in made for key in asset.keys})
+    return dg.Definitions.merge(
+        stages,
+        dg.Definitions(
+            jobs=[jobs.build_job(site, keys), jobs.re_export_job(site)],
+            schedules=[schedules.nightly_schedule(site)],
+            sensors=[
+                sensors.landing_sensor(site, lambda: datetime.now(UTC)),
+                sensors.consent_withdrawal_sensor(site),
+                sensors.failure_sensor(site),
+            ],
+            resources={
+                "build_lock": build_lock(site, frozenset(keys), wait=lock_wait),
+                "io_manager": RefusingIOManager(),
+            },
+            executor=dg.in_process_executor,
+        ),
+    )

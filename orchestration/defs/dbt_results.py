@@ -1,0 +1,51 @@
+"""Turns what one `dbt build` left into Dagster's events: statuses and counts only, never a message of dbt's.
+
+dagster-dbt's own stream would store error texts and failing rows (design §7), so it is not used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from orchestration.defs.failures import stop
+from orchestration.defs.metadata import measured
+
+UNIQUE_ID = "dagster_dbt/unique_id"
+GOOD = {"success", "pass"}
+WARNED = {"warn"}
+
+
+def unique_ids(assets: dg.AssetsDefinition) -> tuple[dict[str, dg.AssetKey], dict[str, dg.AssetCheckSpec]]:
+    """dbt's id → asset key, for models; dbt's id → check, for tests."""
+    nodes = {str(spec.metadata[UNIQUE_ID]): spec.key for spec in assets.specs}
+    tests = {str((spec.metadata or {})[UNIQUE_ID]): spec for spec in assets.check_specs}
+    return nodes, tests
+
+
+def events_of(
+    assets: dg.AssetsDefinition, results: Mapping[str, Mapping[str, Any]], generation: str
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """One event per model and test in `results` (dbt's id → result). Raises when a model or an unattached test failed."""
+    nodes, tests = unique_ids(assets)
+    failed: list[str] = []
+    for unique_id, result in results.items():
+        status = str(result["status"])
+        passed = status in GOOD or status in WARNED
+        seconds = round(float(result.get("execution_time") or 0), 3)
+        if unique_id in tests:
+            spec = tests[unique_id]
+            counts = measured({"failures": int(result.get("failures") or 0), "seconds": seconds})
+            severity = dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN
+            yield dg.AssetCheckResult(
+                passed=status in GOOD, asset_key=spec.asset_key, check_name=spec.name, severity=severity, metadata=counts
+            )
+        elif unique_id in nodes and passed:
+            metadata = measured({"seconds": seconds, "generation": generation})
+            yield dg.MaterializeResult(asset_key=nodes[unique_id], metadata=metadata)
+        if not passed:
+            failed.append(unique_id.split(".")[2])
+    if failed:
+        shown = ", ".join(sorted(failed)[:10])
+        raise stop(f"{len(failed)} models or tests failed or were skipped: {shown}. Nothing is published")

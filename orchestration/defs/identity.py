@@ -1,0 +1,40 @@
+"""Stage identity: identifiers joined into groups, written into the build's own file."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.defs.failures import attempt
+from orchestration.defs.metadata import measured
+from orchestration.defs.partitions import daily
+from orchestration.defs.resources import POOL
+from orchestration.defs.site import TEAM, Site
+from orchestration.identity.resolve import resolve_identities
+from orchestration.warehouse.build import Build
+
+GROUP = "identity"
+
+
+def definitions(site: Site) -> dg.Definitions:
+    return dg.Definitions(assets=[identifiers(site)])
+
+
+def identifiers(site: Site) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=site.key("identity", "identifiers"),
+        deps=[site.key("warehouse", "inputs"), site.key("policy", "organisation")],
+        group_name=GROUP,
+        owners=[TEAM],
+        kinds={"scipy", "duckdb"},
+        description="Every identifier with its group: connected by links in force at T, cut where several people share one.",
+        partitions_def=daily(site),
+        pool=POOL,
+        required_resource_keys={"build_lock"},
+    )
+    def resolve(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        build = attempt(lambda: Build.load(site.home))
+        site.say("identity   joining identifiers")
+        attempt(lambda: resolve_identities(site.home, build, site.policy))
+        return dg.MaterializeResult(metadata=measured({"generation": build.generation}))
+
+    return resolve

@@ -1,0 +1,84 @@
+"""Stage ingestion: one asset per source, from what lands (external assets) to the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from orchestration.defs.failures import RETRY, attempt
+from orchestration.defs.metadata import measured
+from orchestration.defs.partitions import daily, moment
+from orchestration.defs.resources import POOL
+from orchestration.defs.site import Site
+from orchestration.ingestion import ingest
+from orchestration.policy.schema import Source
+
+GROUP = "ingestion"
+RECONCILES = "every_row_is_accounted_for"
+NO_REFUSALS = "no_file_was_refused"
+
+
+def definitions(site: Site) -> dg.Definitions:
+    sources = site.policy.sources.sources
+    return dg.Definitions(assets=[*(landing(site, s) for s in sources), *(lake(site, s) for s in sources)])
+
+
+def landing(site: Site, source: Source) -> dg.AssetSpec:
+    """What a company delivers: not ours to make, and downstream of their own assets where the policy names them."""
+    return dg.AssetSpec(
+        site.key("landing", source.name),
+        deps=[dg.AssetKey(list(key)) for key in source.upstream_assets],
+        group_name=GROUP,
+        owners=[source.owner],
+        kinds={"file" if source.feeds[0].format != "table" else "table", source.feeds[0].format},
+        description=f"{source.label.en} ({source.label.zh}): {source.provenance}.",
+    )
+
+
+def lake(site: Site, source: Source) -> dg.AssetsDefinition:
+    """The touchpoints of one source: tokens only, minimised, every row accounted for."""
+    key = site.key("lake", source.name)
+
+    @dg.asset(
+        key=key,
+        deps=[site.key("landing", source.name), site.key("policy", "sources"), site.key("policy", "minimisation")],
+        group_name=GROUP,
+        owners=[source.owner],
+        kinds={"parquet", "duckdb", "pandera"},
+        description=f"Touchpoints of {source.label.en} ({source.label.zh}). Lawful basis: {source.lawful_basis}.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                RECONCILES, asset=key, blocking=True, description="read = accepted + duplicates + quarantined."
+            ),
+            dg.AssetCheckSpec(
+                NO_REFUSALS, asset=key, description="A refused file stays in landing and is reported until it is replaced."
+            ),
+        ],
+        partitions_def=daily(site),
+        pool=POOL,
+        retry_policy=RETRY,
+        required_resource_keys={"build_lock"},
+    )
+    def ingest_landing(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        at = moment(context, site)
+        site.say(f"ingestion  {source.name}")
+        report = attempt(
+            lambda: ingest.ingest_source(
+                site.home, site.policy, site.keys, source, site.landing, now=at.now, as_of=at.as_of
+            )
+        )
+        counts = report.counts()
+        site.say(f"           {counts['accepted']:,} accepted, {counts['quarantined']:,} quarantined")
+        yield dg.MaterializeResult(asset_key=key, metadata=measured(counts))
+        whole = counts["read"] == counts["accepted"] + counts["duplicates"] + counts["quarantined"]
+        yield dg.AssetCheckResult(asset_key=key, check_name=RECONCILES, passed=whole, metadata=measured(counts))
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=NO_REFUSALS,
+            passed=counts["refused_files"] == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=measured({"refused_files": counts["refused_files"]}),
+        )
+
+    return ingest_landing

@@ -1,0 +1,58 @@
+"""The lock of a build, and the IO manager that stores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from orchestration.defs.site import Site
+from orchestration.errors import AssentError
+
+LOCK_WAIT_SECONDS = 600  # a re-export waits for a build in progress rather than fail; a build takes minutes
+POOL = "assent"  # one writer: its limit is 1 (storage.yaml template), so other runs queue
+
+
+def build_lock(site: Site, required: frozenset[dg.AssetKey], *, wait: float = LOCK_WAIT_SECONDS) -> dg.ResourceDefinition:
+    """Holds the home's lock for the whole run, and refuses a run of only some of the `required` assets.
+
+    The lock is a flock: it goes with the process, however that ends (faults A12, A13)."""
+
+    @dg.resource(description="The one lock of the home, held from ingestion to publication.")
+    @contextmanager
+    def hold(context: dg.InitResourceContext) -> Iterator[None]:
+        refuse_partial(context.run, required)
+        with site.home.lock(timeout=wait):
+            site.home.sweep()
+            yield
+
+    return hold
+
+
+def refuse_partial(run: dg.DagsterRun | None, required: frozenset[dg.AssetKey]) -> None:
+    """Half a build would run against half a warehouse: a selection is all of the build's assets or none of them."""
+    if run is None:
+        return
+    chosen = run.asset_selection
+    missing = len(required - chosen) if chosen is not None else 0
+    if missing or run.step_keys_to_execute or run.op_selection or run.asset_check_selection:
+        raise AssentError(
+            f"only a part of the build was selected ({missing or 'some'} of {len(required)} assets are left out)",
+            where="selection of assets",
+            remedy="Materialise all assets of one partition, or launch build_job; a re-execution starts from the beginning",
+        )
+
+
+class RefusingIOManager(dg.IOManager):
+    """Every stage hands over through the home. A value that reaches Dagster's storage would be a pickle of it (E2, G5)."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        if obj is not None:
+            raise AssentError(
+                "a step returned a value for Dagster to store", where=context.step_key, remedy="Write it to the home instead"
+            )
+
+    def load_input(self, context: dg.InputContext) -> None:
+        raise AssentError("a step asked Dagster for a stored value", where=context.name, remedy="Read it from the home")

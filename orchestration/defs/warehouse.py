@@ -1,0 +1,137 @@
+"""Stage warehouse: inputs staged aside, the dbt models and their tests, the release gate, the published generation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+
+from orchestration.defs.dbt_results import events_of
+from orchestration.defs.failures import attempt
+from orchestration.defs.metadata import measured
+from orchestration.defs.partitions import daily, moment
+from orchestration.defs.resources import POOL
+from orchestration.defs.site import TEAM, Site
+from orchestration.warehouse import dbt
+from orchestration.warehouse.build import Build
+from orchestration.warehouse.prepare import prepare
+from orchestration.warehouse.publish import publish
+from orchestration.warehouse.stage import stage_inputs
+
+GROUP = "warehouse"
+Made = dg.MaterializeResult | dg.AssetCheckResult
+
+
+def definitions(site: Site) -> dg.Definitions:
+    project = prepare(site.home, site.policy, site.policy_dir)
+    manifest = json.loads((project / "target" / "manifest.json").read_bytes())
+    return dg.Definitions(assets=[inputs(site), models(site, project, manifest), generation(site)])
+
+
+def inputs(site: Site) -> dg.AssetsDefinition:
+    lakes = [site.key("lake", source.name) for source in site.policy.sources.sources]
+    files = [site.key("policy", name) for name in ("organisation", "purposes", "segments", "destinations", "retention")]
+
+    @dg.asset(
+        key=site.key("warehouse", "inputs"),
+        deps=[*lakes, site.key("ledger", "consent_events"), *files],
+        group_name=GROUP,
+        owners=[TEAM],
+        kinds={"duckdb"},
+        description="A new file for this generation: policy, lake, ledger and activity as SQL sees them, frozen at T.",
+        partitions_def=daily(site),
+        pool=POOL,
+        required_resource_keys={"build_lock"},
+    )
+    def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        at = moment(context, site)
+        site.say("warehouse  staging inputs")
+        build = attempt(lambda: stage_inputs(site.home, site.policy, site.keys, as_of=at.as_of))
+        return dg.MaterializeResult(
+            metadata=measured(
+                {
+                    "generation": build.generation,
+                    "policy_hash": build.policy_hash,
+                    "ledger_head": build.ledger_head,
+                    "lake_hash": build.lake_hash,
+                }
+            )
+        )
+
+    return stage
+
+
+class Translator(DagsterDbtTranslator):
+    """Names of dbt as asset keys `[layer, name]`; dbt's sources are the assets of the stages before."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
+        self._site = site
+        self._owners = {segment.name: segment.owner for segment in site.policy.segments.segments}
+        self._sources = {source.name for source in site.policy.sources.sources}
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        name = dbt_resource_props["name"]
+        if dbt_resource_props["resource_type"] == "source":
+            return self._source_key(dbt_resource_props["source_name"], name)
+        return self._site.key(dbt_resource_props["config"]["schema"], name)
+
+    def _source_key(self, source: str, table: str) -> dg.AssetKey:
+        if source == "lake" and table in self._sources:
+            return self._site.key("lake", table)
+        if source == "ledger":
+            return self._site.key("ledger", "consent_events")
+        if source == "identity" and table != "purpose_keys":
+            return self._site.key("identity", "identifiers")
+        return self._site.key("warehouse", "inputs")
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return GROUP
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        return [self._owners.get(dbt_resource_props["name"], TEAM)]
+
+
+def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """Staging, intermediate, marts and governance: one `dbt build`, in a process of its own, tests as blocking checks."""
+
+    @dbt_assets(
+        manifest=manifest,
+        name="dbt_models",
+        partitions_def=daily(site),
+        dagster_dbt_translator=Translator(site),
+        required_resource_keys={"build_lock"},
+        pool=POOL,
+    )
+    def build_models(context: dg.AssetExecutionContext) -> Iterator[Made]:
+        build = attempt(lambda: Build.load(site.home))
+        site.say("dbt        building and testing the models")
+        run = attempt(lambda: dbt.run_build(site.home, build.path(site.home), project))
+        yield from events_of(context.assets_def, run, site)
+
+    return build_models
+
+
+def generation(site: Site) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=site.key("warehouse", "generation"),
+        deps=[site.key("warehouse", "release")],
+        group_name=GROUP,
+        owners=[TEAM],
+        kinds={"duckdb"},
+        description="The generation in force, published by an atomic rename; a build for an older T is evidence only.",
+        partitions_def=daily(site),
+        pool=POOL,
+        required_resource_keys={"build_lock"},
+    )
+    def publish_generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        build = attempt(lambda: Build.load(site.home))
+        attempt(lambda: publish(site.home, build))
+        site.say(f"published  generation {build.generation}")
+        return dg.MaterializeResult(metadata=measured({"generation": build.generation}))
+
+    return publish_generation

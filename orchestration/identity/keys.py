@@ -1,0 +1,131 @@
+"""The keys of a home: the master key (of `master.py`), and the registry of subjects in keys.sqlite.
+
+The registry maps a token to a random `subject_ref`, and holds the key per person that protects their vault entries.
+The ledger knows subjects by `subject_ref` only, so destroying a row here cuts the ledger's records from any person."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from orchestration.errors import HomeError
+from orchestration.home import Home
+from orchestration.identity.master import BACKUP_ADVICE, KEY_BYTES, Keys
+from orchestration.identity.private_sqlite import connect, fill_wanted, transaction
+
+__all__ = ["BACKUP_ADVICE", "Keys", "SubjectRegistry"]
+
+NONCE_BYTES = 12
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS subjects (
+  token TEXT PRIMARY KEY, kind TEXT NOT NULL, issuer TEXT NOT NULL,
+  subject_ref TEXT NOT NULL UNIQUE,
+  data_key BLOB            -- wrapped by the master key; NULL until something is kept for the subject
+) WITHOUT ROWID;
+"""
+MAPPING = pa.schema([(name, pa.string()) for name in ("subject_ref", "token", "kind", "issuer")])
+
+Row = tuple[str, str, str]  # token, kind, issuer
+
+
+class SubjectRegistry:
+    """keys.sqlite of one home. Every write is one transaction; use it as a context manager or `close` it."""
+
+    def __init__(self, home: Home, keys: Keys) -> None:
+        self._path = home.keys_db
+        self._con = connect(home.keys_db, SCHEMA)
+        self._wrapping = AESGCM(keys.derive("wrap data keys"))
+
+    def __enter__(self) -> SubjectRegistry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._con.close()
+
+    def refs(self, rows: Sequence[Row]) -> dict[str, str]:
+        """The `subject_ref` of each token; missing subjects are made."""
+        if not rows:
+            return {}
+        with transaction(self._con):
+            return self._refs(rows)
+
+    def _refs(self, rows: Sequence[Row]) -> dict[str, str]:
+        fill_wanted(self._con, [row[0] for row in rows])
+        known = self._known()
+        new = {row[0]: row for row in rows if row[0] not in known}
+        random = os.urandom(16 * len(new)).hex()
+        made = {token: random[32 * i : 32 * i + 32] for i, token in enumerate(new)}
+        self._con.executemany(
+            "INSERT INTO subjects (token, kind, issuer, subject_ref) VALUES (?, ?, ?, ?)",
+            ((*row, made[token]) for token, row in new.items()),
+        )
+        return known | made
+
+    def _known(self) -> dict[str, str]:
+        return dict(self._con.execute("SELECT token, subject_ref FROM wanted JOIN subjects USING (token)").fetchall())
+
+    def lookup(self, token: str) -> str | None:
+        """The `subject_ref` of one token, if it is known."""
+        found = self._con.execute("SELECT subject_ref FROM subjects WHERE token = ?", (token,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def mapping_arrow(self) -> pa.Table:
+        """Every subject: subject_ref, token, kind, issuer."""
+        rows = self._con.execute("SELECT subject_ref, token, kind, issuer FROM subjects ORDER BY token").fetchall()
+        columns: Any = zip(*rows, strict=True) if rows else [[] for _ in MAPPING]
+        return pa.table([pa.array(column, pa.string()) for column in columns], schema=MAPPING)
+
+    def data_keys(self, rows: Sequence[Row]) -> dict[str, bytes]:
+        """The key of each subject's own data; missing subjects and keys are made."""
+        if not rows:
+            return {}
+        with transaction(self._con):
+            self._refs(rows)
+            lacking = self._con.execute(
+                "SELECT token FROM wanted JOIN subjects USING (token) WHERE data_key IS NULL"
+            ).fetchall()
+            self._con.executemany(
+                "UPDATE subjects SET data_key = ? WHERE token = ?",
+                ((self._wrap(token, os.urandom(KEY_BYTES)), token) for (token,) in lacking),
+            )
+            return self._unwrapped()
+
+    def existing_data_keys(self, tokens: Sequence[str]) -> dict[str, bytes]:
+        """The keys there are; a token without one is absent from the result."""
+        with transaction(self._con):
+            fill_wanted(self._con, list(tokens))
+            return self._unwrapped()
+
+    def verify(self) -> int:
+        """How many subjects there are. Raises HomeError when the file or a wrapped key is damaged."""
+        found = self._con.execute("PRAGMA quick_check").fetchone()
+        if found is None or found[0] != "ok":
+            raise HomeError("the file is damaged", where=str(self._path), remedy="Run `assent keys restore FILE`")
+        some = self._con.execute("SELECT token FROM subjects WHERE data_key IS NOT NULL LIMIT 1000").fetchall()
+        self.existing_data_keys([token for (token,) in some])
+        return int(self._con.execute("SELECT count(*) FROM subjects").fetchone()[0])
+
+    def _wrap(self, token: str, data_key: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._wrapping.encrypt(nonce, data_key, token.encode())
+
+    def _unwrapped(self) -> dict[str, bytes]:
+        wrapped = self._con.execute(
+            "SELECT token, data_key FROM wanted JOIN subjects USING (token) WHERE data_key IS NOT NULL"
+        ).fetchall()
+        try:
+            return {
+                token: self._wrapping.decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], token.encode())
+                for token, blob in wrapped
+            }
+        except (InvalidTag, ValueError):
+            pass
+        raise HomeError("a person's key cannot be opened", where=str(self._path), remedy="Run `assent keys check`")

@@ -1,0 +1,119 @@
+"""Whether a segment is sensitive: derived from what its SQL and its parameters name, predicates included (R-22).
+
+A segment that is not sensitive is fed non-sensitive rows only, so a value missed here hides rows; it leaks none."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import sqlglot
+from sqlglot import exp
+
+from orchestration.errors import AssentError, ExitCode
+from orchestration.policy.schema import Policy, Segment, SensitiveValue
+from orchestration.warehouse.models import CANONICAL_COLUMNS, Models
+
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
+_EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+# What a Jinja expression may stand for: a table, a value or a whole query; else a name.
+_PLACEHOLDERS = ("(select 1)", "jinja_name")
+_WILDCARD = re.compile(r"[%_]")
+
+
+class SqlUnreadable(AssentError):
+    """A segment's SQL cannot be read, so nothing can be said about what it reveals."""
+
+    exit_code = ExitCode.POLICY
+
+
+def sensitive_segments(policy: Policy, models: Models) -> frozenset[str]:
+    """The segments that need sensitive consent. Leaving out the people of a sensitive segment reveals them too."""
+    columns = sensitive_columns(policy, models)
+    found = {
+        segment.name
+        for segment in policy.segments.segments
+        if reads_sensitive(models.segment(segment).read_text(encoding="utf-8"), segment, policy, columns)
+    }
+    while True:
+        more = {s.name for s in policy.segments.segments if s.name not in found and found & set(s.excludes)}
+        if not more:
+            return frozenset(found)
+        found |= more
+
+
+def reads_sensitive(sql: str, segment: Segment, policy: Policy, columns: frozenset[str]) -> bool:
+    """Does the model `sql` with the segment's parameters name a sensitive value, or read one of `columns`?"""
+    tree, quoted = parse_model(sql, f"the model of segment {segment.name}")
+    values = [*_texts(segment), *quoted, *(str(node.this) for node in tree.find_all(exp.Literal) if node.is_string)]
+    if any(_is_sensitive(value, rule) for value in values for rule in policy.minimisation.sensitive_values):
+        return True
+    return bool(columns & columns_read(tree)) or (bool(columns) and selects_all(tree))
+
+
+def sensitive_columns(policy: Policy, models: Models) -> frozenset[str]:
+    """The canonical columns that some source fills from a field of category `sensitive`."""
+    rules = {rule.source: rule.fields for rule in policy.minimisation.sources}
+    found: set[str] = set()
+    for source in policy.sources.sources:
+        fields = {rule.field for rule in rules.get(source.name, ()) if rule.category == "sensitive"}
+        if not fields:
+            continue
+        sql = models.staging(source).read_text(encoding="utf-8")
+        tree, _ = parse_model(sql, f"the staging model of source {source.name}")
+        if selects_all(tree):
+            return frozenset(CANONICAL_COLUMNS)
+        for projection in (p for select in tree.find_all(exp.Select) for p in select.expressions):
+            if any(_comes_from(name, fields) for name in columns_read(projection)):
+                found.add(projection.alias_or_name)
+    return frozenset(found)
+
+
+def parse_model(sql: str, what: str) -> tuple[exp.Expr, list[str]]:
+    """The syntax tree of a model with its Jinja taken out, and the texts quoted inside the Jinja."""
+    bare = _COMMENT.sub(" ", sql)
+    jinja = [match.group() for pattern in (_STATEMENT, _EXPRESSION) for match in pattern.finditer(bare)]
+    quoted = [a or b for block in jinja for a, b in _QUOTED.findall(block)]
+    bare = _STATEMENT.sub(" ", bare)
+    for placeholder in _PLACEHOLDERS:
+        with contextlib.suppress(sqlglot.errors.SqlglotError):
+            tree = sqlglot.parse_one(_EXPRESSION.sub(placeholder, bare), dialect="duckdb")
+            if isinstance(tree, exp.Query):
+                return tree, quoted
+    raise SqlUnreadable(
+        f"{what} cannot be read",
+        where="sensitivity",
+        remedy="Write one plain SELECT in which each {{ }} stands for a table, a column, a value or a query",
+    )
+
+
+def selects_all(tree: exp.Expr) -> bool:
+    """Does some SELECT take every column (`*`), so that its SQL does not say which it reads?"""
+    return any(projection.is_star for select in tree.find_all(exp.Select) for projection in select.expressions)
+
+
+def columns_read(tree: exp.Expr) -> set[str]:
+    return {column.name.lower() for column in tree.find_all(exp.Column)}
+
+
+def _texts(segment: Segment) -> list[str]:
+    texts: list[str] = []
+    for value in segment.parameters.values():
+        texts.extend(value if isinstance(value, tuple) else [value] if isinstance(value, str) else [])
+    return texts
+
+
+def _is_sensitive(value: str, rule: SensitiveValue) -> bool:
+    start = rule.value.removesuffix("*")
+    if not rule.value.endswith("*"):
+        return value == start
+    pattern = _WILDCARD.split(value, maxsplit=1)[0]  # of LIKE: what is before the first wildcard
+    return value.startswith(start) or (pattern != value and pattern != "" and start.startswith(pattern))
+
+
+def _comes_from(column: str, fields: set[str]) -> bool:
+    """Is it a lake column of one of the fields (`field`, `field_token`, `field_on`, `field_<bucket>`)?"""
+    return any(column == field or column.startswith(f"{field}_") for field in fields)
+

@@ -1,0 +1,79 @@
+"""The dbt models against the oracle: the same decision and reason for every touchpoint and purpose."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.home import Home
+from orchestration.policy.loader import SHIPPED, load_policy
+from orchestration.warehouse.dbt import run_build
+from orchestration.warehouse.prepare import prepare
+from tests.oracle import Touchpoint, World, decide
+from tests.worlds import random_world, stage_worlds
+
+WORLDS = 600
+SEEDS = [7]
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def decided(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[World, list[Touchpoint]]], Path]:
+    rng = random.Random(request.param)
+    policy = load_policy(SHIPPED)
+    worlds = [random_world(rng, policy, number) for number in range(1, WORLDS + 1)]
+    home = Home.open(tmp_path_factory.mktemp("home") / "h")
+    file = home.building / "worlds.duckdb"
+    stage_worlds(str(file), policy, worlds)
+    run = run_build(home, file, prepare(home, policy, SHIPPED))
+    assert run.succeeded, run.output
+    return worlds, file
+
+
+def test_decisions_equal_the_oracle(decided: tuple[list[tuple[World, list[Touchpoint]]], Path]) -> None:
+    worlds, file = decided
+    with duckdb.connect(str(file), read_only=True) as con:
+        found = {
+            (key, purpose): reason
+            for key, purpose, reason in con.execute(
+                "select touchpoint_key, purpose, reason from intermediate.int_decisions"
+            ).fetchall()
+        }
+    reasons: Counter[str] = Counter()
+    wrong = []
+    for world, touchpoints in worlds:
+        for touchpoint in touchpoints:
+            for purpose in world.policy.purposes.purposes:
+                expected = decide(world, touchpoint, purpose.name)
+                reasons[expected or "permit"] += 1
+                if found.pop((touchpoint.key, purpose.name)) != expected:
+                    wrong.append((touchpoint.key, purpose.name))
+    assert not wrong, f"{len(wrong)} of {sum(reasons.values())} differ, e.g. {wrong[:5]}"
+    assert not found, "decisions about touchpoints that do not exist"
+    # the worlds reach every reason of a touchpoint's decision, so that equality means something
+    assert reasons.keys() >= {
+        "permit", "unknown_source", "category_not_allowed", "unresolved_identity", "ambiguous_identity", "erased",
+        "restricted", "legal_hold_use_blocked", "minor_without_guardian", "controller_mismatch", "no_consent",
+        "no_contract", "not_explicit", "needs_separate_consent", "notice_unknown", "notice_superseded", "denied",
+        "withdrawn", "objected", "expired", "opted_out", "before_consent", "past_retention",
+    }, reasons  # fmt: skip
+
+
+def test_gate_holds_exactly_what_the_oracle_permits(decided: tuple[list[tuple[World, list[Touchpoint]]], Path]) -> None:
+    worlds, file = decided
+    with duckdb.connect(str(file), read_only=True) as con:
+        gated = set(
+            con.execute("select touchpoint_key, purpose from intermediate.int_touchpoints_gated_by_purpose").fetchall()
+        )
+    permitted = {
+        (touchpoint.key, purpose.name)
+        for world, touchpoints in worlds
+        for touchpoint in touchpoints
+        for purpose in world.policy.purposes.purposes
+        if decide(world, touchpoint, purpose.name) is None
+    }
+    assert gated == permitted
+    assert permitted
