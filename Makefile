@@ -16,8 +16,8 @@ help: ## List the targets
 
 install: $(VENV)/.installed ## Set up .venv; .venv/bin/assent is the command
 
-run: install ## Make the demo world, run tonight's build, write segments, exports and a report
-	@$(BIN)/assent --home $(DATA) demo
+run: install ## Make the demo world (once), run tonight's build, write segments, exports and a report
+	@test -e $(DATA)/home.json || $(BIN)/assent --home $(DATA) demo
 	@$(BIN)/assent --home $(DATA) run
 
 dev: install ## Open the Dagster UI on 127.0.0.1 (makes the demo world first where there is no home)

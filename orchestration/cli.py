@@ -25,8 +25,8 @@ COMMANDS = {
     "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
     "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),
     "keys": ("orchestration.identity.commands:keys", "Make, check and back up the keys."),
-    "verify": ("orchestration.evidence.verify:verify", "Verify the ledger's chain and the published generation."),
-    "doctor": ("orchestration.evidence.doctor:doctor", "Check this machine and this home."),
+    "verify": ("orchestration.verify:verify", "Verify the ledger's chain and the published generation."),
+    "doctor": ("orchestration.doctor:doctor", "Check this machine and this home."),
     "dev": ("orchestration.defs.commands:dev", "Open the Dagster UI on 127.0.0.1."),
 }
 
@@ -98,7 +98,8 @@ def root() -> None:
     """Consent-aware marketing audiences: every row can show the consent that admits it.
 
     Exit codes: 0 good; 1 a check or a stage failed, the published generation is unchanged; 2 wrong usage;
-    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 a verification found something.
+    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 verify or doctor found
+    something.
     """
 
 

@@ -15,4 +15,5 @@ def whereabouts(error: BaseException) -> str:
         return type(error).__name__
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT)] or frames
     last, inner = ours[-1], frames[-1]
-    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno} ({Path(inner.filename).name}:{inner.lineno})"
+    at, inside = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in (last, inner))
+    return f"{type(error).__name__} at {at} ({inside})"

@@ -84,7 +84,6 @@ class Grant:
     ends: datetime | None
     end_reason: str
     problem: str | None
-    seq: int = 0
 
 
 def basis(world: World, group: int, purpose: Purpose) -> str:
@@ -171,7 +170,7 @@ def grants(world: World, controller: str, purpose: Purpose, category: str) -> It
         if e.decision != "grant" or e.effective_at > world.as_of or not covers(e, controller, purpose, category):
             continue
         ends, why = _ends(world, e, purpose)
-        yield Grant(node, e.effective_at, ends, why, _problem(world, e, purpose, category, world.group[node]), e.seq)
+        yield Grant(node, e.effective_at, ends, why, _problem(world, e, purpose, category, world.group[node]))
     for c in world.contracts:
         node = (c.controller, c.token)
         if c.controller != controller or c.fact not in purpose.contract_facts or c.effective_at > world.as_of:
@@ -181,7 +180,7 @@ def grants(world: World, controller: str, purpose: Purpose, category: str) -> It
         problem = "minor_without_guardian" if is_minor(world, world.group[node], c.effective_at) else None
         if problem is None and c.valid_until is not None and c.valid_until <= c.effective_at:
             problem = "no_contract"
-        yield Grant(node, c.effective_at, c.valid_until, "no_contract", problem, c.seq)
+        yield Grant(node, c.effective_at, c.valid_until, "no_contract", problem)
     for node, group in world.group.items():
         if node[0] == controller and _evidenced(world, group) and basis(world, group, purpose) == "opt_out":
             problem = "minor_without_guardian" if is_minor(world, group, world.as_of) else None
@@ -226,16 +225,17 @@ def state(
     ]
     if outstanding:
         return max(outstanding)[1]
-    latest = max(good, key=lambda g: (g.at, g.seq), default=None)
+    never = datetime.max.replace(tzinfo=at.tzinfo)
+    ordered = sorted(good, key=lambda g: (g.at, never - (g.ends or never)))  # of two at one instant, the shorter holds
+    latest = ordered[-1] if ordered else None
     if latest is not None and (latest.ends is None or at < latest.ends):
         return None
-    marks = [(g.at, 1, g.seq, g.problem) for g in counting if g.problem is not None]
-    ordered = sorted(good, key=lambda g: (g.at, g.seq))
+    marks = [(g.at, 1, g.problem) for g in counting if g.problem is not None]
     for index, g in enumerate(ordered):
         replaced = ordered[index + 1].at if index + 1 < len(ordered) else None
         if g.ends is not None and g.ends <= at and (replaced is None or g.ends <= replaced):
-            marks.append((g.ends, 0, g.seq, g.end_reason))
-    return max(marks)[3] if marks else "no_consent"
+            marks.append((g.ends, 0, g.end_reason))
+    return max(marks)[2] if marks else "no_consent"
 
 
 def person(world: World, node: tuple[str, str]) -> set[tuple[str, str]]:

@@ -58,7 +58,8 @@
         from (select * from grants union all by name select * from lifts union all by name select * from denials)
     ),
 
-    {# grants sort before denials of the same instant, so that what follows a denial is strictly later #}
+    {# grants sort before denials of the same instant, so that what follows a denial is strictly later; of two grants
+       at one instant the one that ends first holds. No tie is broken by arrival, but to name a sequence number. #}
     followed as (
         select
             *,
@@ -68,11 +69,11 @@
         from ordered
         window
             later as (
-                partition by unit_id, scope_bit order by effective_at, is_denial, seq
+                partition by unit_id, scope_bit order by effective_at, is_denial, ends_at desc, seq
                 rows between 1 following and unbounded following
             ),
             later_of_same as (
-                partition by unit_id, scope_bit, identifier_id order by effective_at, is_denial, seq
+                partition by unit_id, scope_bit, identifier_id order by effective_at, is_denial, ends_at desc, seq
                 rows between 1 following and unbounded following
             )
     ),
@@ -121,10 +122,14 @@
             last_value(consent ignore nulls) over upto as consent,
             last_value(denial_reason ignore nulls) over upto as denial_reason,
             last_value(missing_reason ignore nulls) over upto as missing_reason,
-            row_number() over (partition by unit_id, scope_bit, changed_at order by step_order desc, seq desc) as place
+            row_number() over (
+                partition by unit_id, scope_bit, changed_at
+                order by step_order desc, denial_reason desc nulls last, missing_reason desc nulls last, seq desc
+            ) as place
         from changes
         window upto as (
-            partition by unit_id, scope_bit order by changed_at, step_order, seq
+            partition by unit_id, scope_bit
+            order by changed_at, step_order, denial_reason nulls first, missing_reason nulls first, seq
             rows between unbounded preceding and current row
         )
     )

@@ -4,6 +4,7 @@ Not here: reading deliveries (`importer.py`), and what the records mean (the dbt
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, select
 
 from orchestration.consent import staging
 from orchestration.consent.chain import GENESIS, first_bad, link_rows
@@ -26,14 +27,13 @@ from orchestration.consent.models import (
     Record,
     microseconds,
 )
-from orchestration.consent.store import is_append_only, open_engine
+from orchestration.consent.store import is_append_only, open_engine, raw_chunks
 from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.policy.schema import Policy
 
-LOOKUP_CHUNK = 10_000  # SQLite takes 32,766 parameters
-READ_CHUNK = 50_000
+CHUNK = 10_000  # records at a time; SQLite takes 32,766 parameters in the look-up of known events
 
 
 class Ledger:
@@ -44,9 +44,7 @@ class Ledger:
         self._sealer = None if keys is None else DetailSealer(keys)
 
     @classmethod
-    def open(
-        cls, url_or_path: str | Path, registry: SubjectRegistry | None = None, keys: Keys | None = None
-    ) -> Ledger:
+    def open(cls, url_or_path: str | Path, registry: SubjectRegistry | None = None, keys: Keys | None = None) -> Ledger:
         """The ledger at a path or SQLAlchemy URL, made on first use."""
         return cls(open_engine(url_or_path), registry, keys)
 
@@ -64,34 +62,63 @@ class Ledger:
         with self._engine.begin() as connection:
             return _head(connection)
 
-    def append(self, records: Sequence[Record], now: datetime) -> AppendReport:
+    def append(self, records: Sequence[Record], now: datetime, *, once: Sequence[Record] = ()) -> AppendReport:
         """Appends what is new, in one transaction. A known id with the same body is a duplicate; with another body it
-        is a conflict: not appended, but a presumed denial is, for every subject and scope that either body names."""
-        if not records:
+        is a conflict: not appended, but a presumed denial is, for every subject and scope that either body names.
+
+        `once`: records that Assent itself concludes; only the first with an id counts, whatever a later one says."""
+        if not records and not once:
             return AppendReport(0, 0, 0)
-        refs = self._refs(records)
-        keyed = [(self.sealer.event_key(r.feed, r.event_id), self.sealer.body(r)) for r in records]
+        refs, at = self._refs([*records, *once]), microseconds(now)
+        total = AppendReport(0, 0, 0)
         with self._engine.execution_options(is_writer=True).begin() as connection:
-            known = self._known(connection, [key for key, _ in keyed])
-            rows: list[dict[str, Any]] = []
-            payloads: list[bytes] = []
-            duplicates, conflicts = 0, []
-            recorded_at = microseconds(now)
-            for position, (record, (key, body)) in enumerate(zip(records, keyed, strict=True)):
-                first = known.get(key)
-                if first is None:
-                    row = _row(record, refs, key, recorded_at)
-                    payload, row["detail_commitment"] = self.sealer.seal(key, record.event_id, body, record.detail)
-                    rows.append(row)
-                    payloads.append(payload)
-                    known[key] = Known(body, row)
-                elif first.body is None or first.body == body:  # None: its detail is erased, so it cannot be compared
-                    duplicates += 1
-                else:
-                    conflicts.append((position, first))
-            denials = self._denials(connection, [(records[p], keyed[p], f) for p, f in conflicts], refs, recorded_at)
-            _write(connection, rows + [r for r, _ in denials], payloads + [p for _, p in denials])
-        positions = tuple(position for position, _ in conflicts)
+            for start in range(0, len(records), CHUNK):
+                total += self._append_chunk(connection, records[start : start + CHUNK], refs, at, start)
+            for start in range(0, len(once), CHUNK):
+                total += self._append_once(connection, once[start : start + CHUNK], refs, at)
+        return total
+
+    def _append_once(
+        self, connection: Connection, records: Sequence[Record], refs: Mapping[str, str], at: int
+    ) -> AppendReport:
+        keyed = {self.sealer.event_key(record.feed, record.event_id): record for record in reversed(records)}
+        known = self._known(connection, list(keyed))
+        rows, payloads = [], []
+        for key, record in keyed.items():
+            if key not in known:
+                row = _row(record, refs, key, at)
+                sealed = self.sealer.seal(key, record.event_id, self.sealer.body(record), record.detail)
+                payload, row["detail_commitment"] = sealed
+                rows.append(row)
+                payloads.append(payload)
+        _write(connection, rows, payloads)
+        return AppendReport(0, 0, 0, sum(row["type"] != "feed" for row in rows))
+
+    def _append_chunk(
+        self, connection: Connection, records: Sequence[Record], refs: Mapping[str, str], at: int, offset: int
+    ) -> AppendReport:
+        keyed = [(self.sealer.event_key(r.feed, r.event_id), self.sealer.body(r)) for r in records]
+        known = self._known(connection, [key for key, _ in keyed])
+        rows: list[dict[str, Any]] = []
+        payloads: list[bytes] = []
+        duplicates = 0
+        conflicts: dict[int, Known] = {}
+        for position, (record, (key, body)) in enumerate(zip(records, keyed, strict=True)):
+            first = known.get(key)
+            if first is None:
+                row = _row(record, refs, key, at)
+                payload, row["detail_commitment"] = self.sealer.seal(key, record.event_id, body, record.detail)
+                rows.append(row)
+                payloads.append(payload)
+                known[key] = Known(body, row)
+            elif first.body is None or first.body == body:  # None: its detail is erased, so it cannot be compared
+                duplicates += 1
+            else:
+                conflicts[position] = first
+        _write(connection, rows, payloads)
+        denials = self._denials(connection, [(records[p], keyed[p], f) for p, f in conflicts.items()], refs, at)
+        _write(connection, [row for row, _ in denials], [payload for _, payload in denials])
+        positions = tuple(offset + position for position in conflicts)
         return AppendReport(len(rows), duplicates, len(conflicts), len(denials), positions)
 
     def _refs(self, records: Sequence[Record]) -> dict[str, str]:
@@ -102,19 +129,15 @@ class Ledger:
 
     def _known(self, connection: Connection, event_keys: Sequence[str]) -> dict[str, Known]:
         found: dict[str, Known] = {}
-        if _head(connection)[0] == 0:
-            return found
         columns = (*EVENTS.c, DETAILS.c.payload)
         query = select(*columns).select_from(EVENTS.outerjoin(DETAILS, EVENTS.c.seq == DETAILS.c.seq))
-        for start in range(0, len(event_keys), LOOKUP_CHUNK):
-            chunk = event_keys[start : start + LOOKUP_CHUNK]
-            for values in connection.execute(query.where(EVENTS.c.event_key.in_(chunk))):
-                row = dict(zip(COLUMNS, values, strict=False))
-                body = None
-                if values[-1] is not None:
-                    detail = self.sealer.open(row["event_key"], values[-1], row["detail_commitment"])
-                    body = detail.body if detail else ""  # altered detail equals no body: a conflict, never a no-op
-                found[row["event_key"]] = Known(body, row)
+        for values in connection.execute(query.where(EVENTS.c.event_key.in_(event_keys))):
+            row: dict[str, Any] = dict(zip(COLUMNS, values, strict=False))
+            body = None
+            if values[-1] is not None:
+                detail = self.sealer.open(row["event_key"], values[-1], row["detail_commitment"])
+                body = detail.body if detail else ""  # altered detail equals no body: a conflict, never a no-op
+            found[row["event_key"]] = Known(body, row)
         return found
 
     def _denials(
@@ -132,19 +155,22 @@ class Ledger:
                 rest = {"conflict_of": str(first.row.get("seq") or "")}
                 payload, committed = self.sealer.seal(denial_key, record.event_id, body, rest)
                 wanted[denial_key] = ({**row, "event_key": denial_key, "detail_commitment": committed}, payload)
-        there = self._known(connection, list(wanted)) if wanted else {}
+        there: dict[str, Known] = {}
+        keys = list(wanted)
+        for start in range(0, len(keys), CHUNK):
+            there |= self._known(connection, keys[start : start + CHUNK])
         return [denial for denial_key, denial in wanted.items() if denial_key not in there]
 
     def verify(self) -> int | None:
         """The first bad sequence, or None. With keys, details that are still there must match their commitments."""
         with self._engine.begin() as connection:
-            bad = first_bad(_raw(connection, f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY seq"))
+            bad = first_bad(_rows(connection, f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY seq"))
             return bad if bad is not None or self._sealer is None else self._bad_detail(connection)
 
     def _bad_detail(self, connection: Connection) -> int | None:
         query = """SELECT d.seq, e.event_key, d.payload, e.detail_commitment
                    FROM details d LEFT JOIN events e ON e.seq = d.seq ORDER BY d.seq"""
-        for seq, event_key, payload, committed in _raw(connection, query):
+        for seq, event_key, payload, committed in _rows(connection, query):
             if event_key is None or self.sealer.open(event_key, payload, committed) is None:
                 return int(seq)
         return None
@@ -187,15 +213,8 @@ def _head(connection: Connection) -> tuple[int, str]:
     return (0, GENESIS) if found is None else (int(found[0]), str(found[1]))
 
 
-def _raw(connection: Connection, sql: str) -> Iterator[Sequence[Any]]:
-    """Rows straight from the driver: SQLAlchemy's row objects cost as much as the hashing itself."""
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(sql)
-        while rows := cursor.fetchmany(READ_CHUNK):
-            yield from rows
-    finally:
-        cursor.close()
+def _rows(connection: Connection, sql: str) -> Iterator[Sequence[Any]]:
+    return itertools.chain.from_iterable(raw_chunks(connection, sql))
 
 
 def _row(record: Record, refs: Mapping[str, str], event_key: str, recorded_at: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The records of the consent ledger and its tables. Not here: how they are appended (`ledger.py`) or what they mean (dbt)."""
+"""The records of the consent ledger and its tables. Not here: appending them (`ledger.py`), their meaning (dbt)."""
 
 from __future__ import annotations
 
@@ -111,6 +111,15 @@ class AppendReport:
     conflicts: int
     presumed_denials: int = 0  # restrictive records that the conflicts caused; beside what was given
     conflict_positions: tuple[int, ...] = ()
+
+    def __add__(self, other: AppendReport) -> AppendReport:
+        return AppendReport(
+            self.appended + other.appended,
+            self.duplicates + other.duplicates,
+            self.conflicts + other.conflicts,
+            self.presumed_denials + other.presumed_denials,
+            self.conflict_positions + other.conflict_positions,
+        )
 
 
 def microseconds(at: datetime) -> int:

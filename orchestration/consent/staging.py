@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection
 
+from orchestration.consent.store import raw_chunks
 from orchestration.policy.schema import Policy
 
 AT = pa.timestamp("us")  # always UTC
@@ -65,19 +66,16 @@ def export_arrow(connection: Connection, since: int, until: int | None) -> dict[
 
 
 def _table(connection: Connection, kind: str, columns: Columns, since: int, until: int) -> pa.Table:
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(
-            f"SELECT {', '.join(source for _, source, _ in columns)} FROM events "
-            "WHERE type = ? AND seq > ? AND seq <= ? ORDER BY seq",
-            (kind, since, until),
-        )
-        rows = cursor.fetchall()
-    finally:
-        cursor.close()
-    values: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    arrays = [_array(column, kind) for column, (_, _, kind) in zip(values, columns, strict=True)]
-    return pa.table(arrays, names=[name for name, _, _ in columns])
+    sql = (
+        f"SELECT {', '.join(source for _, source, _ in columns)} FROM events "
+        "WHERE type = ? AND seq > ? AND seq <= ? ORDER BY seq"
+    )
+    schema = pa.schema([(name, arrow) for name, _, arrow in columns])
+    batches = [
+        pa.record_batch([_array(v, c[2]) for v, c in zip(zip(*rows, strict=True), columns, strict=True)], schema=schema)
+        for rows in raw_chunks(connection, sql, (kind, since, until))
+    ]
+    return pa.Table.from_batches(batches, schema)
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -112,7 +110,8 @@ def _feeds(reports: pa.Table, policy: Policy) -> pa.Table:
     seen: dict[str, Any] = {}
     states: dict[tuple[str, str], str] = {}
     for row in reports.to_pylist():  # one row per delivery, not per event
-        seen[row["feed"]] = max(seen.get(row["feed"], row["effective_at"]), row["effective_at"])
+        if row["state"] == "complete":
+            seen[row["feed"]] = max(seen.get(row["feed"], row["effective_at"]), row["effective_at"])
         states[row["feed"], row["batch"]] = row["state"]
     incomplete = {feed for (feed, _), state in states.items() if state != "complete"}
     feeds = policy.sources.consent_feeds

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestration.consent.chain import GENESIS
 from orchestration.consent.models import METADATA
 from orchestration.errors import HomeError
 
-# REPLACE deletes without firing delete triggers, so the insert itself is checked: next number, right predecessor, new key.
+READ_CHUNK = 20_000
+# REPLACE deletes without firing delete triggers, so the insert itself is checked: the next
+# number, the right predecessor, a new key.
 TRIGGERS = {
     "events_refuse_update": "BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
     "events_refuse_delete": "BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
@@ -39,24 +43,27 @@ def open_engine(url_or_path: str | Path) -> Engine:
 
 def _engine(url_or_path: str | Path) -> Engine:
     if isinstance(url_or_path, Path):
-        path = url_or_path
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        url = make_url("sqlite+pysqlite://").set(database=str(path))
+        os.close(os.open(url_or_path, os.O_CREAT | os.O_RDWR, 0o600))
+        url = make_url("sqlite+pysqlite://").set(database=str(url_or_path))
     else:
-        try:
-            url = make_url(url_or_path)
-        except ArgumentError:
-            url = None
-        if url is None or url.get_backend_name() != "sqlite":
-            raise HomeError(
-                "the ledger cannot be kept there: its append-only triggers exist for SQLite only",
-                where="ASSENT_LEDGER_URL",
-                remedy="Unset it, or give sqlite+pysqlite:///PATH",
-            )
+        url = _checked_url(url_or_path)
     engine = create_engine(url, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _checked_url(text: str) -> URL:
+    """Refuses engines whose triggers are not written: a ledger that can be altered would look like one that cannot."""
+    with contextlib.suppress(ArgumentError):
+        url = make_url(text)
+        if url.get_backend_name() == "sqlite":
+            return url
+    raise HomeError(
+        "the ledger cannot be kept there: its append-only triggers exist for SQLite only",
+        where="ASSENT_LEDGER_URL",
+        remedy="Unset it, or give sqlite+pysqlite:///PATH",
+    )
 
 
 def _configure(connection: sqlite3.Connection, _: Any) -> None:
@@ -83,3 +90,16 @@ def is_append_only(connection: Connection) -> bool:
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
     found = {str(name): " ".join(str(sql).split()) for name, sql in rows}
     return all(found.get(n) == " ".join(f"CREATE TRIGGER {n} {body}".split()) for n, body in TRIGGERS.items())
+
+
+def raw_chunks(
+    connection: Connection, sql: str, parameters: tuple[Any, ...] = ()
+) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Rows straight from the driver, many at a time: SQLAlchemy's row objects would cost as much as the hashing."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(sql, parameters)
+        while rows := cursor.fetchmany(READ_CHUNK):
+            yield rows
+    finally:
+        cursor.close()

@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from orchestration.defs import consent, evidence, exports, identity, ingestion, jobs, policy, schedules, sensors, warehouse
+from orchestration.defs import (
+    consent,
+    evidence,
+    exports,
+    identity,
+    ingestion,
+    jobs,
+    policy,
+    schedules,
+    sensors,
+    warehouse,
+)
 from orchestration.defs.resources import LOCK_WAIT_SECONDS, RefusingIOManager, build_lock
 from orchestration.defs.site import Site
 

@@ -8,8 +8,9 @@ from datetime import datetime
 import dagster as dg
 
 from orchestration.consent import importer
+from orchestration.consent.ledger import open_ledger
 from orchestration.defs.failures import RETRY, attempt
-from orchestration.defs.metadata import Measured, measured
+from orchestration.defs.metadata import Made, Measured, measured
 from orchestration.defs.partitions import daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
@@ -47,15 +48,19 @@ def events(site: Site) -> dg.AssetsDefinition:
         kinds={"sqlite", "sqlalchemy"},
         description="Consent, permissions, contracts and statuses: append-only, hash-chained, two clocks.",
         check_specs=[
-            dg.AssetCheckSpec(RECONCILES, asset=key, blocking=True, description="read = accepted + duplicates + quarantined."),
-            dg.AssetCheckSpec(CHAIN_HOLDS, asset=key, blocking=True, description="No event was edited, removed or inserted."),
+            dg.AssetCheckSpec(
+                RECONCILES, asset=key, blocking=True, description="Read = accepted + duplicates + quarantined."
+            ),
+            dg.AssetCheckSpec(
+                CHAIN_HOLDS, asset=key, blocking=True, description="No event was edited, removed or inserted."
+            ),
         ],
         partitions_def=daily(site),
         pool=POOL,
         retry_policy=RETRY,
         required_resource_keys={"build_lock"},
     )
-    def import_feeds(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def import_feeds(context: dg.AssetExecutionContext) -> Iterator[Made]:
         at = moment(context, site)
         counts, holds = attempt(lambda: _import(site, at.now))
         yield dg.MaterializeResult(asset_key=key, metadata=measured(counts))
@@ -86,15 +91,11 @@ def import_op(site: Site) -> dg.OpDefinition:
 
 
 def _import(site: Site, now: datetime) -> tuple[dict[str, Measured], bool]:
-    from orchestration.consent.ledger import Ledger
-    from orchestration.identity.keys import SubjectRegistry
-
     site.say("consent    importing")
     reports = importer.import_feeds(site.home, site.policy, site.keys, site.landing, now=now)
     names = ("read", "accepted", "duplicates", "quarantined")
     counts: dict[str, Measured] = {name: sum(getattr(report, name) for report in reports) for name in names}
-    with SubjectRegistry(site.home, site.keys) as registry:
-        ledger = Ledger.open(site.settings.ledger_url or site.home.ledger_db, registry)
+    with open_ledger(site.home, site.keys, site.settings.ledger_url) as (ledger, _):
         holds = ledger.verify() is None
         counts["head_seq"], counts["head"] = ledger.head()
     site.say(f"           {counts['accepted']:,} new records, head {counts['head_seq']}")

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from orchestration.defs.failures import stop
-from orchestration.defs.metadata import measured
+from orchestration.defs.metadata import Made, measured
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 GOOD = {"success", "pass"}
@@ -24,10 +24,8 @@ def unique_ids(assets: dg.AssetsDefinition) -> tuple[dict[str, dg.AssetKey], dic
     return nodes, tests
 
 
-def events_of(
-    assets: dg.AssetsDefinition, results: Mapping[str, Mapping[str, Any]], generation: str
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """One event per model and test in `results` (dbt's id → result). Raises when a model or an unattached test failed."""
+def events_of(assets: dg.AssetsDefinition, results: Mapping[str, Mapping[str, Any]], generation: str) -> Iterator[Made]:
+    """One event per model and test in `results` (dbt's id → result). Raises when any of them failed."""
     nodes, tests = unique_ids(assets)
     failed: list[str] = []
     for unique_id, result in results.items():
@@ -39,7 +37,11 @@ def events_of(
             counts = measured({"failures": int(result.get("failures") or 0), "seconds": seconds})
             severity = dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN
             yield dg.AssetCheckResult(
-                passed=status in GOOD, asset_key=spec.asset_key, check_name=spec.name, severity=severity, metadata=counts
+                passed=status in GOOD,
+                asset_key=spec.asset_key,
+                check_name=spec.name,
+                severity=severity,
+                metadata=counts,
             )
         elif unique_id in nodes and passed:
             metadata = measured({"seconds": seconds, "generation": generation})

@@ -8,7 +8,7 @@ from datetime import datetime
 import dagster as dg
 
 from orchestration.defs.failures import attempt, stop
-from orchestration.defs.metadata import Measured, measured
+from orchestration.defs.metadata import Made, Measured, measured
 from orchestration.defs.partitions import daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import Site
@@ -53,7 +53,7 @@ def audiences(site: Site) -> dg.AssetsDefinition:
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
-    def export(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def export(context: dg.AssetExecutionContext) -> Iterator[Made]:
         current, build = published(site.home), attempt(lambda: Build.load(site.home))
         if current is None or current.generation != build.generation:
             site.say("exports    none: this build is for an older day than the published one, it is evidence only")

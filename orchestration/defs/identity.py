@@ -26,12 +26,12 @@ def identifiers(site: Site) -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=[TEAM],
         kinds={"scipy", "duckdb"},
-        description="Every identifier with its group: connected by links in force at T, cut where several people share one.",
+        description="Every identifier with its group: joined by links in force at T, cut where people share one.",
         partitions_def=daily(site),
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
-    def resolve(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def resolve(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         build = attempt(lambda: Build.load(site.home))
         site.say("identity   joining identifiers")
         attempt(lambda: resolve_identities(site.home, build, site.policy))

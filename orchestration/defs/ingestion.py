@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from orchestration.defs.failures import RETRY, attempt
-from orchestration.defs.metadata import measured
+from orchestration.defs.metadata import Made, measured
 from orchestration.defs.partitions import daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import Site
-from orchestration.ingestion import ingest
+from orchestration.ingestion.ingest import ingest_source
 from orchestration.policy.schema import Source
 
 GROUP = "ingestion"
@@ -52,7 +52,9 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
                 RECONCILES, asset=key, blocking=True, description="read = accepted + duplicates + quarantined."
             ),
             dg.AssetCheckSpec(
-                NO_REFUSALS, asset=key, description="A refused file stays in landing and is reported until it is replaced."
+                NO_REFUSALS,
+                asset=key,
+                description="A refused file stays in landing, reported until it is replaced.",
             ),
         ],
         partitions_def=daily(site),
@@ -60,16 +62,25 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
         retry_policy=RETRY,
         required_resource_keys={"build_lock"},
     )
-    def ingest_landing(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def ingest_landing(context: dg.AssetExecutionContext) -> Iterator[Made]:
         at = moment(context, site)
         site.say(f"ingestion  {source.name}")
         report = attempt(
-            lambda: ingest.ingest_source(
-                site.home, site.policy, site.keys, source, site.landing, now=at.now, as_of=at.as_of
+            lambda: ingest_source(
+                site.home,
+                site.policy,
+                site.keys,
+                source,
+                site.landing,
+                now=at.now,
+                as_of=at.as_of,
+                ledger_url=site.settings.ledger_url,
             )
         )
         counts = report.counts()
         site.say(f"           {counts['accepted']:,} accepted, {counts['quarantined']:,} quarantined")
+        for refused in report.refused:
+            site.say(f"           refused {refused}")
         yield dg.MaterializeResult(asset_key=key, metadata=measured(counts))
         whole = counts["read"] == counts["accepted"] + counts["duplicates"] + counts["quarantined"]
         yield dg.AssetCheckResult(asset_key=key, check_name=RECONCILES, passed=whole, metadata=measured(counts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dagster as dg
+from dagster import UnresolvedAssetJobDefinition
 
 from orchestration.defs import consent, exports
 from orchestration.defs.partitions import daily
@@ -15,14 +16,14 @@ RE_EXPORT = "re_export_job"
 MAX_RUNTIME_SECONDS = 6 * 3600
 
 
-def build_job(site: Site, keys: Sequence[dg.AssetKey]) -> object:
+def build_job(site: Site, keys: Sequence[dg.AssetKey]) -> UnresolvedAssetJobDefinition:
     """From landing files to exports and the report, in one process: imports dominate (design §7)."""
     return dg.define_asset_job(
         BUILD,
         selection=dg.AssetSelection.assets(*keys),
         partitions_def=daily(site),
         executor_def=dg.in_process_executor,
-        description="The nightly build. It runs whole or not at all; a failed one leaves the published generation in force.",
+        description="The nightly build, whole or not at all; a failed one leaves the published generation in force.",
         tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
     )
 
@@ -41,5 +42,3 @@ def re_export_job(site: Site) -> dg.JobDefinition:
         write(take_in())
 
     return re_export
-
-

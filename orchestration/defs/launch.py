@@ -14,9 +14,11 @@ from orchestration.defs.assembly import assemble
 from orchestration.defs.failure_notice import notify
 from orchestration.defs.instance import open_instance
 from orchestration.defs.jobs import BUILD
-from orchestration.defs.partitions import AS_OF_TAG, NOW_TAG, day_of
+from orchestration.defs.partitions import AS_OF_TAG, NOW_TAG, day_of, end_of_day
 from orchestration.defs.site import Site, quiet
 from orchestration.errors import AssentError, ExitCode
+from orchestration.ingestion.lake import manifests
+from orchestration.ingestion.landing import deliveries
 from orchestration.settings import Settings
 
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -34,6 +36,7 @@ class BuildFailedError(AssentError):
 class Failed:
     """The first step that failed, and why."""
 
+    run_id: str
     step: str
     message: str
     exit_code: ExitCode
@@ -42,26 +45,43 @@ class Failed:
 def launch_build(
     settings: Settings, *, as_of: datetime | None, now: datetime, say: Callable[[str], None] = quiet
 ) -> Site:
-    """Builds as of `as_of` (default: now). Returns the site; raises BuildFailedError, HomeError or PolicyError."""
+    """Builds as of `as_of` (default: the end of the last business day, as at night). Returns the site; raises BuildFailedError, HomeError or PolicyError."""
     say("loading    policy, dbt project, definitions")
     site = Site.load(settings, say=say)
-    if as_of is not None and site.home.info.kind == "demo":
-        now = as_of  # the demo world has a clock of its own: its feeds are as fresh as its files
-    instant = as_of or now
+    instant = as_of or latest_midnight(site, now)
+    if site.home.info.kind == "demo":
+        instant = now = as_of or end_of_world(site) or instant  # the demo world has a clock of its own
     day = day_of(site, instant)
     first = site.policy.organisation.partitions_from
     if day < first.isoformat():
         raise AssentError(
-            f"{day} is before the first partition", where="--as-of", remedy=f"organisation.yaml: partitions_from is {first}"
+            f"{day} is before the first partition",
+            where="--as-of",
+            remedy=f"organisation.yaml: partitions_from is {first}",
         )
     tags = {AS_OF_TAG: instant.isoformat(), NOW_TAG: now.isoformat()}
     with site.home.lock():
         failed = _execute(site, day, tags, horizon=max(instant, now) + timedelta(days=2))
     if failed is not None:
-        steps = [failed.step] if failed.step else []
-        notify(settings, job=BUILD, run_id="", steps=steps, message=f"{BUILD} failed" + f" in {failed.step}" * bool(steps))
-        raise BuildFailedError(f"{failed.step or 'the run'} failed: {failed.message}", failed.exit_code)
+        told = f"{failed.step or 'the run'} failed: {failed.message}"
+        notify(settings, job=BUILD, run_id=failed.run_id, steps=[failed.step] if failed.step else [], message=told)
+        raise BuildFailedError(told, failed.exit_code)
     return site
+
+
+def latest_midnight(site: Site, now: datetime) -> datetime:
+    """The end of the last business day that has closed."""
+    return end_of_day(site, day_of(site, now - timedelta(days=1)))
+
+
+def end_of_world(site: Site) -> datetime | None:
+    """Where the demo world ends: after the last day that it delivered, whether still in landing or in the lake."""
+    days = [manifest.day for manifest in manifests(site.home)]
+    for source in site.policy.sources.sources:
+        for feed in source.feeds:
+            days += [delivery.day for delivery in deliveries(site.landing, feed)]
+    last = max((day for day in days if day is not None), default=None)
+    return None if last is None else end_of_day(site, last.isoformat())
 
 
 def _execute(site: Site, day: str, tags: dict[str, str], horizon: datetime) -> Failed | None:
@@ -75,17 +95,17 @@ def _execute(site: Site, day: str, tags: dict[str, str], horizon: datetime) -> F
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> Failed:
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            mine = data.user_failure_data
-            if mine is not None:
-                code = mine.metadata.get("exit_code")
-                number = int(str(code.value)) if code is not None else int(ExitCode.FAILED)
-                return Failed(event.step_key or "", mine.description or "no reason given", ExitCode(number))
-            name = (data.error_display_string or "").strip().splitlines()
-            return Failed(event.step_key or "", _check_name(name), ExitCode.FAILED)
-    return Failed("", "the run could not start; see `assent dev`", ExitCode.FAILED)
+    event = next((event for event in result.all_events if event.is_step_failure), None)
+    if event is None:
+        return Failed(result.run_id, "", "it could not start; `assent dev` shows its log", ExitCode.FAILED)
+    step, data = event.step_key or "", event.step_failure_data
+    mine = data.user_failure_data
+    if mine is None:
+        lines = (data.error_display_string or "").strip().splitlines()
+        return Failed(result.run_id, step, _check_name(lines), ExitCode.FAILED)
+    code = mine.metadata.get("exit_code")
+    number = int(str(code.value)) if code is not None else int(ExitCode.FAILED)
+    return Failed(result.run_id, step, mine.description or "no reason given", ExitCode(number))
 
 
 def _check_name(lines: list[str]) -> str:

@@ -1,12 +1,15 @@
-"""The one way to attach metadata: Dagster keeps it for ever and shows it to everybody, so only numbers and hashes pass."""
+"""The one way to attach metadata. Dagster keeps it for ever and shows it to everybody: numbers and hashes only."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
+import dagster as dg
+
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 Measured = int | float | str
+Made = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
 def measured(values: Mapping[str, Measured]) -> dict[str, int | float | str]:

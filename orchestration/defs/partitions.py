@@ -25,7 +25,7 @@ class Moment:
 
 
 def daily(site: Site) -> dg.DailyPartitionsDefinition:
-    """One partition per business day in the policy's zone. Today is one of them: a build during the day is for today."""
+    """One partition per business day in the policy's zone. Today is one: a build during the day is for today."""
     organisation = site.policy.organisation
     return dg.DailyPartitionsDefinition(
         start_date=organisation.partitions_from.isoformat(), timezone=organisation.zone, end_offset=1

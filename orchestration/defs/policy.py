@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from orchestration.defs.failures import attempt
-from orchestration.defs.metadata import measured
+from orchestration.defs.metadata import Made, measured
 from orchestration.defs.partitions import daily
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
@@ -36,7 +36,7 @@ def policy_files(site: Site) -> dg.AssetsDefinition:
         "policy_is_the_one_loaded",
         asset=specs[0].key,
         blocking=True,
-        description="The files still are what these definitions and the dbt project were made from; if not, reload the code location.",
+        description="The files are what these definitions were made from; if not, reload the code location.",
     )
 
     @dg.multi_asset(
@@ -47,15 +47,13 @@ def policy_files(site: Site) -> dg.AssetsDefinition:
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
-    def read_policy() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def read_policy() -> Iterator[Made]:
         current = attempt(lambda: _hash_now(site))
         for name, spec in zip(loader.FILES, specs, strict=True):
             digest = hashlib.sha256((site.policy_dir / f"{name}.yaml").read_bytes()).hexdigest()
             metadata = measured({"file_sha256": digest, "policy_hash": current})
             yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata, data_version=dg.DataVersion(digest))
-        yield dg.AssetCheckResult(
-            passed=current == site.policy_hash, asset_key=check.asset_key, check_name=check.name
-        )
+        yield dg.AssetCheckResult(passed=current == site.policy_hash, asset_key=check.asset_key, check_name=check.name)
 
     return read_policy
 

@@ -15,7 +15,9 @@ LOCK_WAIT_SECONDS = 600  # a re-export waits for a build in progress rather than
 POOL = "assent"  # one writer: its limit is 1 (storage.yaml template), so other runs queue
 
 
-def build_lock(site: Site, required: frozenset[dg.AssetKey], *, wait: float = LOCK_WAIT_SECONDS) -> dg.ResourceDefinition:
+def build_lock(
+    site: Site, required: frozenset[dg.AssetKey], *, wait: float = LOCK_WAIT_SECONDS
+) -> dg.ResourceDefinition:
     """Holds the home's lock for the whole run, and refuses a run of only some of the `required` assets.
 
     The lock is a flock: it goes with the process, however that ends (faults A12, A13)."""
@@ -41,17 +43,19 @@ def refuse_partial(run: dg.DagsterRun | None, required: frozenset[dg.AssetKey]) 
         raise AssentError(
             f"only a part of the build was selected ({missing or 'some'} of {len(required)} assets are left out)",
             where="selection of assets",
-            remedy="Materialise all assets of one partition, or launch build_job; a re-execution starts from the beginning",
+            remedy="Materialise all assets of one partition, or launch build_job from the beginning",
         )
 
 
 class RefusingIOManager(dg.IOManager):
-    """Every stage hands over through the home. A value that reaches Dagster's storage would be a pickle of it (E2, G5)."""
+    """Every stage hands over through the home. A value in Dagster's storage would be a pickle (E2, G5)."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if obj is not None:
             raise AssentError(
-                "a step returned a value for Dagster to store", where=context.step_key, remedy="Write it to the home instead"
+                "a step returned a value for Dagster to store",
+                where=context.step_key,
+                remedy="Write it to the home instead",
             )
 
     def load_input(self, context: dg.InputContext) -> None:

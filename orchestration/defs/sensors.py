@@ -51,7 +51,7 @@ def landing_sensor(site: Site, clock: Callable[[], datetime]) -> dg.SensorDefini
         job_name=BUILD,
         minimum_interval_seconds=LANDING_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="New landing files start a build during the day. Off by default: the nightly build takes them anyway.",
+        description="New landing files start a build during the day. Off by default: the nightly build takes them.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         paths = waiting(site.landing, feeds)

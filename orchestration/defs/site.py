@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.home import Home
-from orchestration.identity.keys import Keys
+from orchestration.identity.keys import BACKUP_ADVICE, Keys
 from orchestration.policy import loader, schema
 from orchestration.settings import Settings
 
@@ -52,7 +52,10 @@ class Site:
     @cached_property
     def keys(self) -> Keys:
         """The keys of the home, opened by the first step that needs them and never at definition time."""
-        return Keys.open(self.home)
+        keys = Keys.open(self.home)
+        if keys.created:
+            self.say(BACKUP_ADVICE)
+        return keys
 
     @property
     def prefix(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 
 from orchestration.defs.dbt_results import events_of
 from orchestration.defs.failures import attempt
-from orchestration.defs.metadata import measured
+from orchestration.defs.metadata import Made, measured
 from orchestration.defs.partitions import daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
@@ -23,7 +23,6 @@ from orchestration.warehouse.publish import publish
 from orchestration.warehouse.stage import stage_inputs
 
 GROUP = "warehouse"
-Made = dg.MaterializeResult | dg.AssetCheckResult
 
 
 def definitions(site: Site) -> dg.Definitions:
@@ -47,7 +46,7 @@ def inputs(site: Site) -> dg.AssetsDefinition:
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
-    def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         at = moment(context, site)
         site.say("warehouse  staging inputs")
         build = attempt(lambda: stage_inputs(site.home, site.policy, site.keys, as_of=at.as_of))
@@ -97,7 +96,7 @@ class Translator(DagsterDbtTranslator):
 
 
 def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """Staging, intermediate, marts and governance: one `dbt build`, in a process of its own, tests as blocking checks."""
+    """Staging, intermediate, marts, governance: one `dbt build` in a process of its own, tests as blocking checks."""
 
     @dbt_assets(
         manifest=manifest,
@@ -110,7 +109,7 @@ def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsD
     def build_models(context: dg.AssetExecutionContext) -> Iterator[Made]:
         build = attempt(lambda: Build.load(site.home))
         site.say("dbt        building and testing the models")
-        run = attempt(lambda: dbt.run_build(site.home, build.path(site.home), project))
+        run = attempt(lambda: dbt.run_build(site.home, build.file(site.home), project))
         yield from events_of(context.assets_def, run, site)
 
     return build_models
@@ -128,7 +127,7 @@ def generation(site: Site) -> dg.AssetsDefinition:
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
-    def publish_generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def publish_generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         build = attempt(lambda: Build.load(site.home))
         attempt(lambda: publish(site.home, build))
         site.say(f"published  generation {build.generation}")

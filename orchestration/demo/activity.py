@@ -73,5 +73,5 @@ def prices(rng: np.random.Generator, usual: NDArray[np.float64]) -> NDArray[np.f
 
 def delayed(rng: np.random.Generator, at: Ints, calendar: Calendar, share: float, days: int) -> Ints:
     """When events reach us: at once, but for a `share` that is up to `days` late (a device was offline)."""
-    wait = np.where(rng.random(len(at)) < share, rng.random(len(at)) * days * DAY, 0).astype(np.int64)
-    return np.minimum(at + wait, calendar.as_of - 1)
+    wait: Ints = np.where(rng.random(len(at)) < share, rng.random(len(at)) * days * DAY, 0).astype(np.int64)
+    return np.asarray(np.minimum(at + wait, calendar.as_of - 1), dtype=np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from orchestration.demo.online import Visitors
 from orchestration.demo.population import People
 from orchestration.demo.records import History, Notices, subjects
-from orchestration.demo.rows import DAY, HOUR, SECOND, Bools, Calendar, Ints, Objects, Rows, stream
+from orchestration.demo.rows import DAY, HOUR, SECOND, Bools, Calendar, Ints, Objects, Rows, present, stream
 from orchestration.demo.wechat import followed_in_range
 from orchestration.policy.schema import Policy
 
@@ -19,10 +19,13 @@ LATE_SHARE = 0.04  # of the records reach us up to ten days late, and so out of 
 # purpose → (share of the people asked who agree, share of the others who say no rather than nothing)
 MIX = {
     "identity": (0.93, 0.3), "sms_marketing": (0.66, 0.35), "email_marketing": (0.64, 0.3),
-    "personalisation": (0.62, 0.2), "mass_content": (0.45, 0.2), "partner_sharing": (0.20, 0.4),
+    "personalisation": (0.68, 0.2), "mass_content": (0.45, 0.2), "partner_sharing": (0.38, 0.4),
 }  # fmt: skip
 # purpose → share of the grants that are taken back within the world's days
 TAKEN_BACK = {"identity": 0.012, "sms_marketing": 0.08, "email_marketing": 0.06, "personalisation": 0.04}
+
+
+PARTS: tuple[dict[str, Any], ...] = ({}, {"category": "sensitive"})  # what is not sensitive, and what is
 
 
 class ConsentWorld:
@@ -61,7 +64,9 @@ class ConsentWorld:
         """When each person was asked: most before the world's days, some during them."""
         count, calendar = self._people.count, self._calendar
         long_ago = calendar.as_of - ((62 + 265 * self._rng.random(count)) * DAY).astype(np.int64)
-        lately = calendar.start + (self._rng.random(count) * (calendar.as_of - calendar.start - 3 * HOUR)).astype(np.int64)
+        lately = calendar.start + (self._rng.random(count) * (calendar.as_of - calendar.start - 3 * HOUR)).astype(
+            np.int64
+        )
         asked = np.where(self._rng.random(count) < 0.86, long_ago, lately)
         return np.maximum(asked, self._notices.first_published("privacy") + HOUR)
 
@@ -70,7 +75,13 @@ class ConsentWorld:
         self._add("consent", who, at, subject, self._notices.shown(notice, at[who]), **_grant(**same))
 
     def _add(
-        self, kind: str, who: Bools, at: Ints, subject: Objects | None = None, each: list[str] | None = None, **same: Any
+        self,
+        kind: str,
+        who: Bools,
+        at: Ints,
+        subject: Objects | None = None,
+        each: list[str] | None = None,
+        **same: Any,
     ) -> None:
         when = at[who]
         late = np.where(self._rng.random(len(when)) < LATE_SHARE, self._rng.random(len(when)) * 10 * DAY, 0)
@@ -129,7 +140,7 @@ class ConsentWorld:
         draw = self._rng.random((2, len(who)))
         left = earliest + ((self._calendar.as_of - earliest) * draw[0]).astype(np.int64)
         objects = who & (draw[1] < 0.12)
-        same = {"controller": "shop", "purpose": purpose, "surface": "app"}
+        same: dict[str, Any] = {"controller": "shop", "purpose": purpose, "surface": "app"}
         self._add("consent", who & ~objects, left, decision="withdraw", method="explicit_click", **same)
         self._add("consent", objects, left, decision="object", method="explicit_click", **same)
         again = left + (8 * DAY * draw[1]).astype(np.int64) + HOUR
@@ -138,7 +149,7 @@ class ConsentWorld:
     def _opt_outs(self) -> None:
         """California: nothing is asked but identity, and some opt out."""
         who, asked = self._is_californian, self._asked_at
-        same = {"controller": "shop", "jurisdiction": "US-CA"}
+        same: dict[str, Any] = {"controller": "shop", "jurisdiction": "US-CA"}
         self._give(who, asked, "privacy", purpose="identity", **same)
         leaves = who & (self._rng.random(len(who)) < 0.3)
         self._add("consent", leaves, np.maximum(asked, self._calendar.start) + HOUR, decision="opt_out",
@@ -160,7 +171,7 @@ class ConsentWorld:
 
     def _recall(self, who: Bools, at: Ints, separate: Bools) -> None:
         for is_separate, some in ((True, who & separate), (False, who & ~separate)):
-            for part in ({}, {"category": "sensitive"}):
+            for part in PARTS:
                 self._give(some, at, "clinic-separate", self._member, controller="clinic", purpose="treatment_recall",
                            method="signed_form", separate=is_separate, surface="clinic", **part)  # fmt: skip
 
@@ -213,7 +224,7 @@ def _grant(**same: Any) -> dict[str, Any]:
 def _first_present(*choices: Objects) -> Objects:
     out = choices[-1]
     for column in reversed(choices[:-1]):
-        out = np.where(np.not_equal(column, None), column, out)
+        out = np.where(present(column), column, out)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 from orchestration.demo.rows import Calendar, Ints
@@ -19,7 +20,7 @@ def by_day(lines: list[str], received: Ints, calendar: Calendar) -> Days:
     """Splits lines, which are in the order of `received` days, into the days."""
     indexes = calendar.day_index(received)
     bounds = [int(bound) for bound in indexes.searchsorted(range(calendar.day_count + 1))]
-    return [lines[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [lines[low:high] for low, high in pairwise(bounds)]
 
 
 def write_days(landing: Path, feed: Feed | ConsentFeed, days: Days, calendar: Calendar) -> int:

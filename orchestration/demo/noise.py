@@ -1,6 +1,6 @@
 """The faults of real deliveries, in small numbers: broken rows, repeated rows, one id with two bodies.
 
-Consent files get none of this: a broken line there may hide a withdrawal, and would rightly stop every export.
+Consent files get repeated rows only: a broken line there may hide a withdrawal, and would rightly stop every export.
 What goes wrong with single consent records is told by the personas."""
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestration.demo.activity import Acts, act_times, acts, choose, delayed, items, once, prices
-from orchestration.demo.activity import HOURS
+from orchestration.demo.activity import HOURS, Acts, act_times, acts, choose, delayed, items, once, prices
 from orchestration.demo.population import People
-from orchestration.demo.rows import DAY, Calendar, Ints, Objects, Rows, join, rows, spread, stream, where
+from orchestration.demo.rows import DAY, Calendar, Ints, Objects, Rows, join, present, rows, spread, stream, where
 
 WEB = {
     "page_viewed": 0.54, "product_viewed": 0.31, "consultation_requested": 0.06, "logged_in": 0.07,
@@ -91,7 +90,7 @@ def app_rows(seed: int, calendar: Calendar, people: People) -> Rows:
         topic=where(event == "like_topic", topics),
     )  # fmt: skip
     draw = rng.random((4, people.count))
-    has_push = np.not_equal(people.push, None).astype(bool)
+    has_push = present(people.push)
     register = once(rng, calendar, people.has_app & (draw[0] < 0.9), 0.3)
     profile = once(rng, calendar, people.has_app & (draw[1] < 0.6))
     push_on = once(rng, calendar, has_push & (draw[2] < 0.75), 0.3)

@@ -5,6 +5,7 @@ What each must and must not be in is data for the tests; nothing here evaluates 
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -137,8 +138,8 @@ class Persona(Strict):
 class Personas(Strict):
     """The whole file. Its expectations hold for an as_of from `holds_from` to `holds_until`, with `days` or more."""
 
-    holds_from: str
-    holds_until: str
+    holds_from: date
+    holds_until: date
     days: int
     personas: tuple[Persona, ...]
 
@@ -173,9 +174,7 @@ def _unknown_names(persona: Persona, policy: Policy) -> list[str]:
     problems += [unknown("purpose", name) for step in persona.consents for name in set(step.purposes) - purposes]
     given = {*expect.segments.values(), *expect.exports.values(), *expect.purposes.values()}
     problems += [unknown("answer", name) for name in given - answers]
-    reached = {
-        name for s in segments.values() if expect.in_segment(s.name) == "in" for name in s.destinations
-    }
+    reached = {name for s in segments.values() if expect.in_segment(s.name) == "in" for name in s.destinations}
     problems += [f"{persona.name}: says nothing of {name}" for name in reached - expect.exports.keys()]
     problems += [f"{persona.name}: is in no segment of {name}" for name in expect.exports.keys() - reached]
     return sorted(problems)

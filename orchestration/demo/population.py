@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestration.demo.rows import Bools, Objects, stream
+from orchestration.demo.rows import Bools, Objects, present, stream, where
 
 SURNAMES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗"
 GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平"
@@ -62,7 +62,7 @@ def people(seed: int, count: int) -> People:
     has_member = (draw[4] < 0.76) | is_patient | ~(has_web | has_app | has_wechat)
     is_follower = has_wechat & (draw[5] < 0.82)
     online = has_web | has_app
-    big_spender = draw[7] < 0.25
+    big_spender = draw[7] < 0.30
     return People(
         count=count,
         account=_ids("u%08d", count, online),
@@ -85,22 +85,22 @@ def people(seed: int, count: int) -> People:
         home_store=rng.integers(0, len(STORES), count),
         clinic=rng.integers(0, len(CLINICS), count),
         activity=0.3 + 1.4 * rng.random(count),
-        spend=np.where(big_spender, 1200.0, 180.0) * (0.6 + 0.8 * rng.random(count)),
+        spend=np.where(big_spender, 1900.0, 180.0) * (0.6 + 0.8 * rng.random(count)),
     )  # fmt: skip
 
 
-def _ids(pattern: str, count: int, present: Bools, step: int = 1) -> Objects:
+def _ids(pattern: str, count: int, has: Bools, step: int = 1) -> Objects:
     """Ids by number; an odd `step` scatters the number over 32 bits without collisions."""
     numbers = np.arange(count, dtype=np.int64) * step % 2**32
     out = np.empty(count, dtype=object)
     out[:] = [pattern % number for number in numbers.tolist()]
-    return np.where(present, out, None)
+    return where(has, out)
 
 
-def _shared(rng: np.random.Generator, ids: Objects, present: Bools, share: float) -> Objects:
+def _shared(rng: np.random.Generator, ids: Objects, has: Bools, share: float) -> Objects:
     """Some people use the identifier of the one before them: a family's tablet, a couple's phone."""
     before = np.roll(ids, 1)
-    shares = (rng.random(len(ids)) < share) & present & (before != None)  # noqa: E711 - elementwise
+    shares = (rng.random(len(ids)) < share) & has & present(before)
     return np.where(shares, before, ids)
 
 

@@ -65,7 +65,7 @@ class History:
     def add(
         self, kind: str, who: Objects, at: Ints, received: Ints, each: list[str] | None = None, **same: Any
     ) -> None:
-        """Adds one record of type `kind` per entry of `who`. `same` are members that all share, `each` a part apiece."""
+        """Adds one record of type `kind` per entry of `who`: `same` are shared members, `each` one part apiece."""
         shared = json.dumps({"type": kind, **same}, ensure_ascii=False, separators=(",", ":"))[1:-1]
         numbers = range(self.count + 1, self.count + 1 + len(at))
         extra = [f",{part}" for part in each] if each is not None else [""] * len(at)

@@ -95,9 +95,16 @@ def spread(value: Any, count: int) -> Objects:
     return out
 
 
+def present(values: Objects) -> Bools:
+    """Which values there are."""
+    return np.fromiter((value is not None for value in values.tolist()), dtype=bool, count=len(values))
+
+
 def where(mask: Bools, values: Objects) -> Objects:
     """`values` where `mask` holds, else None."""
-    return np.where(mask, values, None)
+    out = spread(None, len(values))
+    out[mask] = values[mask]
+    return out
 
 
 def join(parts: list[Rows]) -> Rows:
@@ -106,8 +113,5 @@ def join(parts: list[Rows]) -> Rows:
     return Rows(
         np.concatenate([part.at for part in parts]),
         np.concatenate([part.received for part in parts]),
-        {
-            name: np.concatenate([part.columns.get(name, spread(None, len(part))) for part in parts])
-            for name in names
-        },
+        {name: np.concatenate([part.columns.get(name, spread(None, len(part))) for part in parts]) for name in names},
     )

@@ -38,10 +38,8 @@ def tag_lines(table: Rows, calendar: Calendar) -> list[str]:
         f'"anonymousId":{_json(cookie)},"userId":{_json(account)},"context":{{"ip":"{ip or "203.0.113.9"}",'
         f'"library":{{"name":"analytics.js","version":"2.11"}},"page":{{"path":"{page or "/"}"}},'
         f'"traits":{{{_pair("email", email)}}}}},"properties":{{'
-        f'{_pair("product_id", item)}{"," if item and amount is not None else ""}{_number("revenue", amount)}}}}}'
-        for n, at, (event, cookie, account, email, item, amount, page, ip) in _numbered(
-            table, utc(table.at), fields
-        )
+        f"{_pair('product_id', item)}{',' if item and amount is not None else ''}{_number('revenue', amount)}}}}}"
+        for n, at, (event, cookie, account, email, item, amount, page, ip) in _numbered(table, utc(table.at), fields)
     ]
 
 
@@ -86,7 +84,7 @@ def program_lines(table: Rows, calendar: Calendar) -> list[str]:
     fields = ("mp_openid", "unionid", "event", "item", "phone", "member")
     return [
         f'{{"appid":"wx-mp-shop","event":"{event}","ts":{at}{_more("openid", openid)}{_more("unionid", unionid)}'
-        f'{_more("page_item", item)}{_more("phone", phone)}{_more("member_code", member)}}}'
+        f"{_more('page_item', item)}{_more('phone', phone)}{_more('member_code', member)}}}"
         for _, at, (openid, unionid, event, item, phone, member) in _numbered(
             table, (table.at // SECOND).tolist(), fields
         )

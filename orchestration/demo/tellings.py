@@ -121,9 +121,9 @@ def _instants(relatives: list[str], calendar: Calendar) -> np.ndarray[Any, np.dt
 
 
 def _arrivals(told: list[Touch] | list[Step], calendar: Calendar) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """When each reached us: as told; otherwise at once, with the first file at the earliest and the last at the latest."""
+    """When each reached us: as told, otherwise at once; within the days that have files."""
     at = _instants([one.arrives or one.at for one in told], calendar)
-    return np.clip(at, calendar.start, calendar.as_of - 1)
+    return np.asarray(np.clip(at, calendar.start, calendar.as_of - 1), dtype=np.int64)
 
 
 def _column(values: list[Any]) -> Any:

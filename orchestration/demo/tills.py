@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from orchestration.demo.activity import SHOP_HOURS, Acts, act_times, acts, items, prices
 from orchestration.demo.population import CLINICS, STORES, People
-from orchestration.demo.rows import DAY, Bools, Calendar, Objects, Rows, join, rows, stream, where
+from orchestration.demo.rows import DAY, Calendar, Objects, Rows, join, present, rows, stream, where
 
-# How many purchases a member makes in 60 days: most none or one, so that absence and the second purchase mean something.
+# How many purchases a member makes in 60 days: most none or one, so that absence means something.
 PURCHASES = np.cumsum([0.34, 0.34, 0.17, 0.09, 0.06])
 TREATMENTS = np.array([f"med-{n:02d}" for n in range(8)], dtype=object)
 
@@ -47,9 +47,7 @@ def clinic_rows(seed: int, calendar: Calendar, people: People) -> Rows:
     ])  # fmt: skip
 
 
-def _of_members(
-    rng: np.random.Generator, people: People, done: Acts, kind: str, amount: NDArray[np.float64]
-) -> Rows:
+def _of_members(rng: np.random.Generator, people: People, done: Acts, kind: str, amount: NDArray[np.float64]) -> Rows:
     who, count = done.person, len(done.at)
     elsewhere = rng.random(count) < 0.2
     store = np.where(elsewhere, rng.integers(0, len(STORES), count), people.home_store[who])
@@ -78,9 +76,7 @@ def _of_patients(rng: np.random.Generator, people: People, done: Acts, kind: str
     )  # fmt: skip
 
 
-def _walk_ins(
-    rng: np.random.Generator, calendar: Calendar, people: int, stores: tuple[tuple[str, str], ...]
-) -> Rows:
+def _walk_ins(rng: np.random.Generator, calendar: Calendar, people: int, stores: tuple[tuple[str, str], ...]) -> Rows:
     """Sales to nobody in particular: at least one a day, so no till file is ever empty."""
     extra = act_times(rng, calendar, np.zeros(people // 20, dtype=np.int64), SHOP_HOURS).at
     at = np.concatenate([calendar.noons(), extra])
@@ -103,13 +99,9 @@ def _as_typed(rng: np.random.Generator, phones: Objects) -> Objects:
     """Phones as tills hold them: spaced, with a country code, masked, eaten by a spreadsheet, or of a delivery app."""
     draw, out = rng.random(len(phones)), phones.copy()
     for low, high, form in _FORMS:
-        for index in np.flatnonzero((draw >= low) & (draw < high) & _present(phones)):
+        for index in np.flatnonzero((draw >= low) & (draw < high) & present(phones)):
             out[index] = form(str(phones[index]))
     return out
-
-
-def _present(values: Objects) -> Bools:
-    return np.not_equal(values, None).astype(bool)
 
 
 _FORMS = (

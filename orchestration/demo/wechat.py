@@ -6,7 +6,7 @@ import numpy as np
 
 from orchestration.demo.activity import acts, choose, items, once
 from orchestration.demo.population import People
-from orchestration.demo.rows import Bools, Calendar, Rows, join, rows, stream, where
+from orchestration.demo.rows import Bools, Calendar, Rows, join, present, rows, stream, where
 
 MESSAGES = {"CLICK": 0.50, "VIEW": 0.42, "text": 0.02, "SCAN": 0.06}
 PROGRAM = {"launch": 0.90, "consult": 0.07, "pay": 0.03}
@@ -24,12 +24,14 @@ def account_rows(seed: int, calendar: Calendar, people: People) -> Rows:
     length = calendar.day_count / 60
     done = acts(rng, calendar, np.where(people.is_follower, 5.0 * people.activity * length, 0.0))
     event = choose(rng, len(done.at), MESSAGES)
-    scans = np.not_equal(people.member, None).astype(bool)
-    key = np.where(event == "SCAN", people.member[done.person], [MENU.get(name) for name in event])
+    scans = present(people.member)
+    key = np.where(
+        event == "SCAN", people.member[done.person], np.array([MENU.get(name) for name in event], dtype=object)
+    )
     everyday = rows(
         done.at,
         openid=people.openid[done.person],
-        event=np.where(event == "text", None, event),
+        event=where(event != "text", event),
         key=key,
         content=where(event == "text", np.full(len(event), "请问几点开门?", dtype=object)),
     )

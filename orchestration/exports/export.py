@@ -28,7 +28,9 @@ from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.publish import Published, connect_published, published
 
 CANDIDATES = """
-select a.audience_key, a.contact_token, a.admitted_by, a.notice, a.consent_until, coalesce(a.reason, x.reason) as reason
+select a.audience_key, a.contact_token, a.admitted_by, a.notice,
+    case when isfinite(a.consent_until) then a.consent_until end as consent_until,
+    coalesce(a.reason, x.reason) as reason, x.reason is null and a.reason = 'feed_stale' as is_merely_stale
 from intermediate.int_activations_decided as a
 left join recheck_excluded as x
     on a.segment = x.segment and a.destination = x.destination and a.person_key = x.person_key
@@ -179,12 +181,13 @@ def _audience(run: Run, segment: Segment, destination: Destination) -> Audience:
             rows.append({**row, "segment": segment.name})
     withheld["no_contact_point"] += len(permitted) - len(rows)
     tokens = frozenset(row["contact_token"] for row in rows)
+    # A stale feed stops the file, but says nothing against those who were in it: they are not to be removed.
+    merely_stale = frozenset(row["contact_token"] for row in found if row["is_merely_stale"])
     reason = stop(run.policy, segment, destination, stale=run.stale, people=len(rows))
     if reason is None:
-        return Audience(rows, tokens, tokens, _nonzero(withheld), stopped=False)
+        return Audience(rows, tokens, tokens | merely_stale, _nonzero(withheld), stopped=False)
     withheld[reason] += len(rows)
-    # A stale feed stops the file, but says nothing against those who were in it: they are not to be removed.
-    kept = tokens if reason == "feed_stale" else frozenset[str]()
+    kept = tokens | merely_stale if reason == "feed_stale" else merely_stale
     return Audience([], frozenset(), kept, _nonzero(withheld), stopped=True)
 
 

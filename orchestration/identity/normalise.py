@@ -21,7 +21,7 @@ PLACEHOLDERS = frozenset({"null", "none", "nil", "nan", "undefined", "unknown", 
 MAX_EMAIL = 254  # RFC 5321
 # Chinese mobiles, a subset of what phonenumbers holds valid (a test says so); everything else goes to phonenumbers.
 CN_MOBILE = r"1(?:[38][0-9]|4[57]|[59][0-35-9]|6[25-7]|7[0-35-8])[0-9]{8}"
-PHONE_CHARACTERS = re.compile(r"\+?[0-9][0-9 ().·-]*|\([0-9][0-9 ().·-]*")
+PHONE_CHARACTERS = re.compile(r"(?:\+ *)?\(?[0-9][0-9 ().·-]*")
 SEPARATORS = str.maketrans("", "", " ().·-")
 
 
@@ -128,7 +128,7 @@ FAST: dict[str, tuple[str, str]] = {
     ),
     "phone": (
         "'+86' || right(translate(value, ' -', ''), 11)",
-        f"regexp_full_match(translate(value, ' -', ''), '(?:\\+?86)?{CN_MOBILE}') AND {_PLAIN} AND value NOT LIKE '-%'",
+        f"regexp_full_match(translate(value, ' -', ''), '(?:\\+?86)?{CN_MOBILE}') AND NOT regexp_matches(value, '^[ +]*-') AND {_PLAIN}",
     ),
 }
 

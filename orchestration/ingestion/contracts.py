@@ -66,8 +66,8 @@ def lake_columns(policy: Policy, source: Source) -> list[tuple[str, str]]:
 def check_contract(con: duckdb.DuckDBPyConnection, source: Source, relation: str) -> None:
     """Holds `relation` (f_<field>… of accepted rows) to the source's contract. Raises Refused("contract_broken").
 
-    The SQL of `rows.py` has sorted rows out already; this is the second, independent look. pandera's errors hold values,
-    so nothing of them is kept."""
+    The SQL of `rows.py` has sorted rows out already; this is the second, independent look. pandera's errors hold
+    values, so nothing of them is kept."""
     import ibis  # late: half a second that `assent status` need not pay
     import pandera.errors
 
@@ -83,9 +83,10 @@ def check_contract(con: duckdb.DuckDBPyConnection, source: Source, relation: str
 
 def contract(source: Source) -> Any:
     """The pandera schema of accepted rows, built from sources.yaml."""
+    import ibis.expr.datatypes as dtypes
     import pandera.ibis as pandera
 
-    types = {"string": str, "integer": "int64", "number": "float64", "boolean": bool}
+    types = {"string": dtypes.String, "integer": dtypes.Int64, "number": dtypes.Float64, "boolean": dtypes.Boolean}
     columns = {
         f"f_{field.name}": pandera.Column(types[field.type], nullable=not field.required, checks=_checks(field))
         for field in source.fields

@@ -5,6 +5,7 @@ detected and no error text leaves this module."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import mmap
 import re
@@ -76,10 +77,8 @@ def read_header(path: Path, delimiter: str) -> list[str]:
         raise Refused("oversized", 1)
     line = first.decode("utf-8", "ignore").split("\r")[0].rstrip("\n")
     names: list[str] = []
-    try:
+    with contextlib.suppress(csv.Error):
         names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        pass
     if not names:
         raise Refused("ragged", 1)
     return [name.strip() for name in names]

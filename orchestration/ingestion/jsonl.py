@@ -14,7 +14,9 @@ def parse(feed: Feed, lines: str) -> Parsed:
     leaves = raw_columns(feed)
     levels = _levels(feed)
     pointers = [_pointer(level) for level in levels]
-    document = f"SELECT file_no, row_no, line, CASE WHEN NOT {TOO_LONG} AND json_valid(line) THEN line END AS doc FROM {lines}"
+    document = (
+        f"SELECT file_no, row_no, line, CASE WHEN NOT {TOO_LONG} AND json_valid(line) THEN line END AS doc FROM {lines}"
+    )
     taken = (
         f"SELECT *, json_extract_string(doc, {texts(_pointer(_steps(leaf)) for leaf in leaves)}) AS leaves, "
         f"json_type(doc, {texts(_pointer(_steps(leaf)) for leaf in leaves)}) AS leaf_types, "
@@ -57,5 +59,3 @@ def _steps(column: str) -> Path:
 def _pointer(steps: Path) -> str:
     """RFC 6901: safe for any key, unlike a JSONPath."""
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
-
-

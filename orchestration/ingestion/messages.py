@@ -1,6 +1,6 @@
 """Reads WeChat's XML: messages one after another, flat elements, CDATA or plain text.
 
-Strict on purpose: what a user wrote inside CDATA (`</xml>`, a fake element) can neither end a message nor forge one, and
+Strict on purpose: what a user wrote inside CDATA (`</xml>`, a fake element) can neither end nor forge a message, and
 DOCTYPE, entities, comments and nesting are malformed."""
 
 from __future__ import annotations

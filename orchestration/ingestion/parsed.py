@@ -16,7 +16,7 @@ TOO_LONG = f"strlen(line) > {MAX_ROW_BYTES}"
 
 @dataclass(frozen=True)
 class Parsed:
-    """`relation`: SQL with file_no, row_no, line and problem (a quarantine reason or NULL), and whatever `values` reads.
+    """`relation`: SQL with file_no, row_no, line, problem (a quarantine reason or NULL), and what `values` reads.
     `values`: raw column, key path or tag → VARCHAR expression over `relation`."""
 
     relation: str
@@ -57,4 +57,3 @@ class LineStream:
                 self.read[file_no] += batch.num_rows
                 number = pa.repeat(pa.scalar(file_no, pa.int32()), batch.num_rows)
                 yield pa.RecordBatch.from_arrays([number, *batch.columns], schema=NUMBERED_LINES)
-

@@ -72,9 +72,7 @@ def _block_end(data: mmap.mmap, start: int) -> int:
     return len(data) if end < 0 else end + 1
 
 
-def _batches_of(
-    block: bytes, ends: np.ndarray[tuple[int], np.dtype[np.int64]], first: int
-) -> Iterator[pa.RecordBatch]:
+def _batches_of(block: bytes, ends: np.ndarray[tuple[int], np.dtype[np.int64]], first: int) -> Iterator[pa.RecordBatch]:
     offsets = np.concatenate((np.zeros(1, dtype=np.int64), ends))
     whole = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
     for at in range(0, len(ends), LINES_PER_BATCH):

@@ -1,6 +1,6 @@
-"""SQL that judges parsed rows: values, the reason for quarantine (closed list in vocabulary.yaml), keys for duplicates.
+"""SQL that judges parsed rows: values, the reason for quarantine (vocabulary.yaml), keys for duplicates.
 
-Field values keep their raw name with `f_` in front; `f_` columns are plain and live only in the ingesting connection."""
+Field values keep their raw name with `f_` in front; `f_` columns are plain and never leave the connection."""
 
 from __future__ import annotations
 
@@ -70,10 +70,13 @@ def _typed(field: SourceField) -> str:
     if field.type == "string":
         return value
     if field.type == "boolean":
-        return f"CASE lower({value}) WHEN 'true' THEN true WHEN '1' THEN true WHEN 'false' THEN false WHEN '0' THEN false END"
+        truth, falsehood = f"lower({value}) IN ('true', '1')", f"lower({value}) IN ('false', '0')"
+        return f"CASE WHEN {truth} THEN true WHEN {falsehood} THEN false END"
     # Casts alone would round 1.5 to 2 and read `nan`; the form is checked first.
     pattern = _WHOLE if field.type == "integer" else _DECIMAL
-    return f"CASE WHEN regexp_full_match({value}, {text(pattern)}) THEN try_cast({value} AS {_SQL_TYPES[field.type]}) END"
+    return (
+        f"CASE WHEN regexp_full_match({value}, {text(pattern)}) THEN try_cast({value} AS {_SQL_TYPES[field.type]}) END"
+    )
 
 
 def _reason(source: Source, bounds: Bounds) -> str:

@@ -1,4 +1,4 @@
-"""SQL that reads a source's times into UTC. What cannot be one certain instant is NULL: the row is then `bad_timestamp`.
+"""SQL that reads a source's times into UTC. What is not one certain instant is NULL: its row is then `bad_timestamp`.
 
 Naive local times need the source's zone. A time that the zone skips is NULL; of one that it repeats, the later instant
 counts (a touchpoint is never dated before it happened)."""
@@ -20,7 +20,8 @@ def occurred_at_sql(rule: OccurredAt, value: str) -> str:
         whole = f"regexp_full_match({value}, '[0-9]{{1,{digits}}}')"
         return f"CASE WHEN {whole} THEN make_timestamp(try_cast({value} AS BIGINT) * {micros}) END"
     if rule.format == "iso8601":
-        aware = f"WHEN regexp_full_match({value}, {text(_DATE_TIME + _OFFSET)}) THEN {_utc(f'try_cast({value} AS TIMESTAMPTZ)')}"
+        instant = _utc(f"try_cast({value} AS TIMESTAMPTZ)")
+        aware = f"WHEN regexp_full_match({value}, {text(_DATE_TIME + _OFFSET)}) THEN {instant}"
         return f"CASE {aware} {_naive_iso(rule, value)} END"
     parsed = f"try_strptime({value}, {text(rule.format)})"
     if "%z" in rule.format:

@@ -1,6 +1,6 @@
 """Cross-checks a typed policy: every name refers to something, and no two rules contradict each other.
 
-The checks of sources are in `check_sources.py`, those of segments and destinations in `check_audiences.py`."""
+What comes in is checked in `check_sources.py` and `check_minimisation.py`, what goes out in `check_audiences.py`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from orchestration.policy import schema
 from orchestration.policy.check_audiences import check_destinations, check_models, check_segments
-from orchestration.policy.check_sources import check_consent_feeds, check_minimisation, check_paths, check_sources
+from orchestration.policy.check_minimisation import check_minimisation
+from orchestration.policy.check_sources import check_consent_feeds, check_paths, check_sources, is_zone
 from orchestration.policy.findings import Findings, Step
-from orchestration.policy.loader import Problem, scopes
+from orchestration.policy.loader import Problem
 from orchestration.policy.vocabulary import vocabulary
 
 SECRET_IN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]*:[^/\s@]*@")
@@ -37,15 +37,6 @@ def cross_check(policy: schema.Policy, trees: dict[str, Any], folder: Path) -> l
     check_models(policy, found, folder)
     check_no_secrets(trees, found)
     return sorted(found.problems, key=lambda problem: (problem.file, problem.line))
-
-
-def is_zone(name: str) -> bool:
-    """Whether `name` is an IANA time zone."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
 
 
 def check_organisation(policy: schema.Policy, found: Findings) -> None:
@@ -84,7 +75,7 @@ def check_purposes(policy: schema.Policy, found: Findings) -> None:
         found.add(file, ("identity_purpose",), f"`{identity}` cannot permit joining identifiers", remedy)
     for index, purpose in enumerate(purposes):
         _check_purpose(policy, found, purpose, ("purposes", index))
-    count = len(scopes(policy))
+    count = sum(len(purpose.controllers) * len(purpose.categories) for purpose in purposes)
     if count > schema.MAX_SCOPES:
         remedy = "Merge purposes, or list fewer controllers or categories for them"
         found.add(file, ("purposes",), f"{count} scopes; at most {schema.MAX_SCOPES} fit in one mask", remedy)

@@ -19,9 +19,10 @@ def check_segments(policy: schema.Policy, found: Findings) -> None:
     segments = policy.segments.segments
     purposes = {purpose.name: purpose for purpose in policy.purposes.purposes}
     found.unique("segments", ("segments",), [segment.name for segment in segments], "segment", "name")
+    taken = _taken_names()
     for index, segment in enumerate(segments):
         at: Path_ = ("segments", index)
-        if segment.name in _taken_names():
+        if segment.name in taken:
             found.add(
                 "segments", (*at, "name"), f"`{segment.name}` is the name of another model", "Choose another name"
             )
@@ -162,7 +163,7 @@ def _faults(policy: schema.Policy, destination: schema.Destination) -> Iterator[
     if kind is None:
         yield (
             "kind",
-            f"`{destination.kind}` is not an identifier kind of this policy",
+            f"`{destination.kind}` is no identifier kind of this policy",
             f"Write one of: {', '.join(kinds)}",
         )
         return
@@ -177,7 +178,7 @@ def _faults(policy: schema.Policy, destination: schema.Destination) -> Iterator[
     if issuers and destination.issuer not in issuers:
         yield (
             "issuer",
-            f"no source has a {kind.name} of issuer `{destination.issuer}`",
+            f"no source has kind {kind.name} of issuer `{destination.issuer}`",
             f"Write one of: {', '.join(issuers)}",
         )
     if (destination.role == "controller") != (destination.recipient != "own"):

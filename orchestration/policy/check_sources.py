@@ -1,10 +1,12 @@
-"""Cross-checks what comes in: sources with their feeds and fields, consent feeds, and what minimisation does to fields."""
+"""Cross-checks what comes in: sources, their feeds and fields, and consent feeds."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -63,6 +65,7 @@ def _check_fields(found: Findings, source: schema.Source, path: Path_) -> None:
     found.known(FILE, (*path, "occurred_at", "field"), source.occurred_at.field, fields, f"field of {source.name}")
 
 
+@functools.cache
 def _is_re2(pattern: str, groups: int | None = None) -> bool:
     """Whether DuckDB compiles `pattern`, and it has that many capture groups."""
     try:
@@ -109,8 +112,6 @@ def _check_events(policy: schema.Policy, found: Findings, source: schema.Source,
 
 
 def _check_times(found: Findings, source: schema.Source, path: Path_) -> None:
-    from orchestration.policy.check import is_zone
-
     occurred, at = source.occurred_at, (*path, "occurred_at")
     if occurred.zone is not None and not is_zone(occurred.zone):
         found.add(FILE, (*at, "zone"), "not a time zone", "Write an IANA name such as Asia/Shanghai")
@@ -121,6 +122,15 @@ def _check_times(found: Findings, source: schema.Source, path: Path_) -> None:
         found.add(FILE, (*at, "format"), "not a time format", remedy)
     elif "%z" not in occurred.format and occurred.zone is None:
         found.add(FILE, at, "the format has no offset and no `zone:` is given", "Add `zone:`, such as Asia/Shanghai")
+
+
+def is_zone(name: str) -> bool:
+    """Whether `name` is an IANA time zone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
 
 
 def _check_feeds(found: Findings, source: schema.Source, path: Path_) -> None:
@@ -250,59 +260,3 @@ def _names_days(day_format: str) -> bool:
         return datetime.strptime(day.strftime(day_format), day_format).date() == day and "/" not in day_format
     except ValueError:
         return False
-
-
-def check_minimisation(policy: schema.Policy, found: Findings) -> None:
-    file, sources = "minimisation", {source.name: source for source in policy.sources.sources}
-    rules = policy.minimisation.sources
-    found.unique(file, ("sources",), [rule.source for rule in rules], "source", "source")
-    for index, of_source in enumerate(rules):
-        at: Path_ = ("sources", index)
-        if found.known(file, (*at, "source"), of_source.source, sources, "source"):
-            _check_field_rules(found, sources[of_source.source], of_source, at)
-    for name in sorted(set(sources) - {rule.source for rule in rules}):
-        found.add(
-            file, ("sources",), f"source `{name}` has no rules, so none of its fields", "Add a rule for each field"
-        )
-    values = policy.minimisation.sensitive_values
-    found.unique(file, ("sensitive_values",), [(v.field, v.value) for v in values], "value")
-    for index, value in enumerate(values):
-        if "*" in value.value[:-1]:
-            remedy = "Write the beginning, then `*`"
-            found.add(file, ("sensitive_values", index, "value"), "`*` stands at the end only", remedy)
-
-
-def _check_field_rules(found: Findings, source: schema.Source, rules: schema.SourceRules, at: Path_) -> None:
-    file, fields = "minimisation", {field.name: field for field in source.fields}
-    found.unique(file, (*at, "fields"), [rule.field for rule in rules.fields], "field", "field")
-    identifiers = {identifier.field for identifier in source.identifiers}
-    for index, rule in enumerate(rules.fields):
-        place = (*at, "fields", index)
-        if not found.known(file, (*place, "field"), rule.field, fields, f"field of {source.name}"):
-            continue
-        if fault := _misfit(rule, fields[rule.field], source, identifiers):
-            found.add(file, (*place, "verb"), *fault)
-    for name in fields:
-        if name not in {rule.field for rule in rules.fields}:
-            remedy = f"Add {{field: {name}, category: …, verb: …}}, or remove the field from sources.yaml (R-60)"
-            found.add(file, (*at, "fields"), f"`{source.name}.{name}` has no rule, so it is not ingested", remedy)
-
-
-def _misfit(
-    rule: schema.FieldRule, field: schema.SourceField, source: schema.Source, identifiers: set[str]
-) -> tuple[str, str] | None:
-    """What is wrong with a rule's verb, and what to write instead."""
-    if rule.field in identifiers and rule.verb != "token":
-        return f"`{rule.field}` is an identifier: only its token may be kept", "Write `verb: token`"
-    if rule.field in (source.event, source.occurred_at.field) and rule.verb != "keep":
-        return f"`{rule.field}` says what happened or when", "Write `verb: keep`"
-    if rule.category == "identification" and rule.verb == "keep" and rule.field != source.event:
-        return f"`{rule.field}` identifies someone: it may not stay as it is", "Write `verb: token` or `drop`"
-    if rule.verb == "truncate_day" and field.type != "string":
-        return f"`{rule.field}` is no date", "Write another verb"
-    if rule.bucket is not None and (rule.bucket == "hundreds") != (field.type in ("integer", "number")):
-        return (
-            f"bucket {rule.bucket} does not fit the type {field.type}",
-            "hundreds is for numbers, the others for dates",
-        )
-    return None

@@ -36,7 +36,7 @@ class Findings:
         if name in among:
             return True
         choices = ", ".join(sorted(among)) or f"none yet; add the {what} first"
-        self.add(file, path, f"`{name}` is not a {what} of this policy", f"Write one of: {choices}")
+        self.add(file, path, f"`{name}` is no {what} of this policy", f"Write one of: {choices}")
         return False
 
     def unique(self, file: str, path: tuple[Step, ...], values: Iterable[Hashable], what: str, *keys: Step) -> None:

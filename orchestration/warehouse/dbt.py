@@ -49,13 +49,22 @@ def environment(home: Home, build_file: Path) -> dict[str, str]:
 
 def build_arguments(home: Home, project: Path) -> list[str]:
     """The arguments of the one `dbt build` of a generation, after the name of the program."""
-    return ["build", "--no-partial-parse", "--target-path", str(target_path(home)), *_places(project), *_quiet()]
+    return ["build", "--no-partial-parse", "--exclude-resource-type", "unit_test", "--target-path", str(target_path(home)), *_places(project), *_quiet()]
 
 
 def run_build(home: Home, build_file: Path, project: Path) -> DbtRun:
     """Runs `dbt build` on `build_file`. A failed model or test is a result, not an exception."""
     _run_folders(home)
     done = _dbt(build_arguments(home, project), environment(home, build_file))
+    return DbtRun(done.returncode == 0, target_path(home), done.stdout)
+
+
+def run_unit_tests(home: Home, build_file: Path, project: Path) -> DbtRun:
+    """Runs the models' own unit tests on a file that was built. No part of a nightly build."""
+    _run_folders(home)
+    select = ["--select", "test_type:unit"]
+    arguments = ["test", "--no-partial-parse", "--target-path", str(target_path(home)), *select]
+    done = _dbt([*arguments, *_places(project), *_quiet()], environment(home, build_file))
     return DbtRun(done.returncode == 0, target_path(home), done.stdout)
 
 

@@ -38,6 +38,8 @@ _DECLARED: dict[str, dict[str, str]] = {
         "group_size BIGINT, is_whole BOOLEAN",
         "denial_reach": "identifier_id BIGINT, group_id BIGINT",
         "purpose_keys": "purpose VARCHAR, key VARCHAR",
+        "links": "controller VARCHAR, token_a VARCHAR, kind_a VARCHAR, issuer_a VARCHAR, token_b VARCHAR, "
+        f"kind_b VARCHAR, issuer_b VARCHAR, method VARCHAR, {_CLOCKS}, is_unlink BOOLEAN",
     },
     "activity": {
         "contact_points": "token VARCHAR, kind VARCHAR, issuer VARCHAR",

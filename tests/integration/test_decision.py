@@ -11,7 +11,7 @@ import pytest
 
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
-from orchestration.warehouse.dbt import run_build
+from orchestration.warehouse.dbt import run_build, run_unit_tests
 from orchestration.warehouse.prepare import prepare
 from tests.oracle import Touchpoint, World, decide
 from tests.worlds import random_world, stage_worlds
@@ -77,3 +77,12 @@ def test_gate_holds_exactly_what_the_oracle_permits(decided: tuple[list[tuple[Wo
     }
     assert gated == permitted
     assert permitted
+
+
+def test_dbt_unit_tests_pass(decided: tuple[list[tuple[World, list[Touchpoint]]], Path], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Beside the models, one row per reason: `dbt test --select test_type:unit` on the file that was built."""
+    _, file = decided
+    home = Home.open(file.parents[2])
+    run = run_unit_tests(home, file, prepare(home, load_policy(SHIPPED), SHIPPED))
+    assert run.succeeded, run.output
+    assert "PASS=4" in run.output, run.output

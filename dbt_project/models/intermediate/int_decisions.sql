@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- The decision for each touchpoint and purpose, computed on demand.
 select t.touchpoint_key, t.source, t.controller, t.identifier_id, t.person_key, t.occurred_at, d.purpose, d.reason
 from {{ ref('int_touchpoints_masked') }} as t

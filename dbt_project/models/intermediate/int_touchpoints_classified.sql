@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- What each touchpoint is (event, category) and whose. An item, store or account on policy's list makes it sensitive.
 with sensitive_items as (
     select distinct t.item

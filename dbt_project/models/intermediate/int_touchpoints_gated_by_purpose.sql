@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- The gate as segments read it: a touchpoint for each purpose that it may serve, and the consent that admits it.
 select
     t.touchpoint_key, t.source, t.controller, t.person_key, t.unit_id, t.occurred_at, t.event, t.category,

@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- Touchpoints of every source in policy, up to T.
 {% for name in var('sources') %}
 select

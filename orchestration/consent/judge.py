@@ -1,0 +1,263 @@
+"""Judges one row of a consent delivery: a record, or a reason for quarantine and what it restricts all the same.
+
+A row that cannot be accepted but might restrict never lets data pass: it presumes a denial for its subject (H1), and
+where the subject cannot be told it leaves the delivery incomplete (H2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+from orchestration.consent.models import Record, Subject
+from orchestration.consent.rows import DETAILS, FLAGS, Row
+from orchestration.identity.keys import Keys
+from orchestration.identity.normalise import canonical
+from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.policy.schema import Basis, CategoryClass, Channel, ConsentFeed, Policy
+from orchestration.policy.vocabulary import vocabulary
+
+MAX_TEXT = 1024
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # zero clocks: a withdrawal "of 1970" would restrict nothing
+TYPES = ("consent", "permission", "contract", "age", "status", "link")
+STATES = {"permission": ("open", "closed"), "status": ("on", "off")}
+STATUSES = ("erased", "restricted", "legal_hold", "suppressed")
+LINK_METHODS = ("login", "scan", "order", "platform")
+REQUIRED = {
+    "consent": ("decision",),
+    "permission": ("channel", "state"),
+    "contract": ("fact",),
+    "age": ("minor_until",),
+    "status": ("status", "state"),
+    "link": ("other_kind", "other_issuer", "other_value"),
+}
+REQUIRED_OF_ALL = ("event_id", "subject_kind", "subject_issuer", "subject_value", "controller", "effective_at")
+FORMS = {
+    "notice_id": re.compile(r"[a-z][a-z0-9-]{0,47}"),
+    "notice_version": re.compile(r"[A-Za-z0-9._-]{1,32}"),
+    "notice_language": re.compile(r"[a-z]{2}(-[A-Z]{2})?"),
+}
+TIMES = ("effective_at", "valid_until", "minor_until")
+SCOPE = ("purpose", "category", "recipient", "channel")
+Contact = tuple[str, str, str, str]  # token, kind, issuer, canonical value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a row: its record (None: quarantined for `reason`), restrictions, contacts for the vault."""
+
+    record: Record | None
+    reason: str | None = None
+    restrictions: tuple[Record, ...] = ()
+    is_blind: bool = False  # it might restrict, but nobody can say whom
+    contacts: tuple[Contact, ...] = ()
+
+
+class Judge:
+    """Judges the rows of one delivery of one feed against the policy, at `now`."""
+
+    def __init__(self, policy: Policy, keys: Keys, feed: ConsentFeed, batch: str, now: datetime) -> None:
+        self._feed, self._batch, self._now = feed, batch, now
+        self._identifiers = Identifiers(policy, keys)
+        self._hash = Tokeniser(keys).keyed_hash
+        self._latest = now + timedelta(minutes=policy.organisation.grant_tolerance_minutes)
+        self._known = known_values(policy, feed)
+        self._published = {
+            (notice.id, version.version): version.published_at
+            for notice in policy.notices.notices
+            for version in notice.versions
+        }
+
+    def judge(self, row: Row) -> Verdict:
+        subject, contact = self._identifiers.read(row.values, "subject")
+        other, other_contact = self._identifiers.read(row.values, "other")
+        times = {name: parse_time(row.values[name]) for name in TIMES if name in row.values}
+        reason = row.problem or self._reason(row, times, subject, other)
+        if reason is None:
+            record = self._record(row.values, times, subject, other)
+            return Verdict(record, contacts=tuple(c for c in (contact, other_contact) if c is not None))
+        if not might_restrict(row.values, row.problem):
+            return Verdict(None, reason)
+        if subject is None:
+            return Verdict(None, reason, is_blind=True)
+        return Verdict(None, reason, self._restrictions(row, times, [s for s in (subject, other) if s is not None]))
+
+    def _reason(
+        self, row: Row, times: Mapping[str, datetime | None], subject: Subject | None, other: Subject | None
+    ) -> str | None:
+        values = row.values
+        kind = values.get("type", "")
+        if row.bad or any(len(value) > MAX_TEXT for value in values.values()):
+            return "bad_value"
+        required = (*REQUIRED_OF_ALL, "type", *REQUIRED.get(kind, ()))
+        if any(name not in values for name in required) or (is_grant(values) and "purpose" not in values):
+            return "missing_required"
+        if any(values.get(name, "true") not in ("true", "false") for name in FLAGS):
+            return "bad_value"
+        if any(name in values and not form.fullmatch(values[name]) for name, form in FORMS.items()):
+            return "bad_value"
+        if kind not in TYPES or not self._refers_to_known(values, kind):
+            return "unknown_reference"
+        if subject is None or (kind == "link" and other is None):
+            return "bad_value"
+        return self._time_reason(values, times)
+
+    def _refers_to_known(self, values: Mapping[str, str], kind: str) -> bool:
+        known: Mapping[str, Any] = self._known
+        if any(name in values and values[name] not in known[name] for name in known if name not in ("method", "state")):
+            return False
+        if "state" in values and values["state"] not in STATES.get(kind, ()):
+            return False
+        return values.get("method", None) in (None, *(LINK_METHODS if kind == "link" else known["method"]))
+
+    def _time_reason(self, values: Mapping[str, str], times: Mapping[str, datetime | None]) -> str | None:
+        effective_at = times["effective_at"]
+        if effective_at is None or None in times.values():
+            return "bad_timestamp"
+        if effective_at > self._latest and not acts_at_once(values):
+            return "future_dated"
+        published_at = self._published.get((values.get("notice_id", ""), values.get("notice_version", "")))
+        if is_grant(values) and published_at is not None and effective_at < published_at:
+            return "notice_unpublished"
+        return None
+
+    def _record(
+        self,
+        values: Mapping[str, str],
+        times: Mapping[str, datetime | None],
+        subject: Subject | None,
+        other: Subject | None,
+    ) -> Record:
+        kind = values["type"]
+        flag = {name: values[name] == "true" for name in FLAGS if name in values}
+        state = ("off" if flag.get("unlink") else "on") if kind == "link" else values.get("state")
+        effective_at = times["effective_at"]
+        assert effective_at is not None  # `_time_reason` has seen to it
+        named = ("controller", *SCOPE, "decision", "basis", "method", "jurisdiction", *FORMS)
+        texts: dict[str, Any] = {name: values.get(name) for name in named}
+        return Record(
+            event_id=values["event_id"],
+            type=kind,  # type: ignore[arg-type]  # one of TYPES
+            feed=self._feed.name,
+            batch=self._batch,
+            effective_at=effective_at,
+            until=times.get("minor_until" if kind == "age" else "valid_until"),
+            subject=subject,
+            other=other if kind == "link" else None,
+            fact=values.get("status" if kind == "status" else "fact"),
+            state=state,
+            is_separate=flag.get("separate", False if kind == "consent" else None),
+            is_guardian=flag.get("guardian", False if kind == "consent" else None),
+            detail={name: values[name] for name in DETAILS if name in values},
+            **texts,
+        )
+
+    def _restrictions(
+        self, row: Row, times: Mapping[str, datetime | None], subjects: list[Subject]
+    ) -> tuple[Record, ...]:
+        """Presumed denials at the row's own time if it can be told; every scope and controller where either is unclear."""
+        values = row.values
+        line = self._hash(row.line)
+        named = values.get("controller")
+        controllers = (named,) if named in self._feed.controllers else self._feed.controllers
+        template = Record(
+            event_id=line,
+            type="consent",
+            decision="presumed_denial",
+            feed=self._feed.name,
+            batch=self._batch,
+            effective_at=times.get("effective_at") or self._now,
+        )
+        scope = {name: values[name] for name in SCOPE if name in values}
+        is_clear = row.problem is None and all(values[name] in self._known[name] for name in scope)
+        is_clear = is_clear and not row.bad.intersection(SCOPE)
+        if is_clear and values.get("type") == "permission" and "channel" in scope:
+            template = replace(template, type="permission", decision=None, channel=scope["channel"], state="closed")
+        elif is_clear and values.get("type") == "consent":
+            template = replace(template, **scope)
+        return tuple(
+            replace(template, event_id=f"presumed:{line}:{controller}:{number}", controller=controller, subject=subject)
+            for controller in controllers
+            for number, subject in enumerate(subjects)
+        )
+
+
+class Identifiers:
+    """Reads plain identifiers into subjects. An issuer that the policy nowhere names would bind nobody: unreadable."""
+
+    def __init__(self, policy: Policy, keys: Keys) -> None:
+        self._organisation = policy.organisation
+        self._kinds = {kind.name: kind for kind in policy.organisation.identifier_kinds}
+        self._issuers = {(i.kind, i.issuer) for source in policy.sources.sources for i in source.identifiers}
+        self._issuers |= {(d.kind, d.issuer) for d in policy.destinations.destinations}
+        self._token = Tokeniser(keys).token
+
+    def read(self, values: Mapping[str, str], prefix: str) -> tuple[Subject | None, Contact | None]:
+        """The subject, and what the vault keeps of it where its kind is a contact."""
+        kind, issuer, value = (values.get(f"{prefix}_{part}", "") for part in ("kind", "issuer", "value"))
+        if (kind, issuer) not in self._issuers or not value:
+            return None, None
+        rule, organisation = self._kinds[kind], self._organisation
+        plain = canonical(
+            rule, value, region=organisation.phone_region, virtual_prefixes=organisation.virtual_phone_prefixes
+        )
+        if plain is None:
+            return None, None
+        token = self._token(kind, issuer, plain)
+        return Subject(token, kind, issuer), (token, kind, issuer, plain) if rule.contact else None
+
+
+def known_values(policy: Policy, feed: ConsentFeed) -> dict[str, frozenset[str]]:
+    """What each field may name. A feed speaks for its own controllers only."""
+    purposes = policy.purposes.purposes
+    words = vocabulary()
+    return {
+        "controller": frozenset(feed.controllers),
+        "purpose": frozenset(purpose.name for purpose in purposes),
+        "category": frozenset(get_args(CategoryClass)),
+        "recipient": frozenset({"own", *(purpose.recipient for purpose in purposes)}),
+        "channel": frozenset(get_args(Channel)),
+        "decision": frozenset(words.names("decisions")),
+        "basis": frozenset(get_args(Basis)),
+        "method": frozenset(words.names("methods")),
+        "jurisdiction": frozenset(jurisdiction.code for jurisdiction in policy.organisation.jurisdictions),
+        "fact": frozenset({"membership", "prepaid_card", "appointment"}.union(*(p.contract_facts for p in purposes))),
+        "status": frozenset(STATUSES),
+    }
+
+
+def is_grant(values: Mapping[str, str]) -> bool:
+    return values.get("type") == "consent" and values.get("decision") == "grant"
+
+
+def acts_at_once(values: Mapping[str, str]) -> bool:
+    """What restricts is accepted however far ahead it is dated; what permits is not."""
+    kind = values["type"]
+    if kind == "consent":
+        return values["decision"] in vocabulary().restricting
+    return values.get("state") == {"permission": "closed", "status": "on"}.get(kind, "")
+
+
+def might_restrict(values: Mapping[str, str], problem: str | None) -> bool:
+    """Whether a row that is not accepted may have been a restriction. Only what plainly permits is not."""
+    if problem in ("malformed", "oversized"):
+        return True
+    permits = {
+        "consent": values.get("decision") == "grant",
+        "permission": values.get("state") == "open",
+        "status": values.get("state") == "off",
+        "contract": "valid_until" not in values,
+    }
+    return not permits.get(values.get("type", ""), False)
+
+
+def parse_time(text: str) -> datetime | None:
+    """ISO 8601 with an offset, in UTC; None for naive, impossible and absurdly early times."""
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.astimezone(UTC) if at.tzinfo is not None else None  # type: ignore[assignment]
+    except (ValueError, OverflowError):
+        return None
+    return at if at is not None and at >= EARLIEST else None

@@ -1,0 +1,248 @@
+"""Says for one identifier why it is in a segment or not, down to the ledger event and the notice that admit it.
+
+The answer is read from the published generation; the recheck adds what the ledger has learned since."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from orchestration.consent.ledger import open_ledger
+from orchestration.errors import AssentError
+from orchestration.exports.cells import write_moment
+from orchestration.exports.recheck import recheck
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.identity.normalise import canonical
+from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.policy.schema import Policy, Segment
+from orchestration.warehouse.publish import connect_published, published
+
+# Not reasons of a decision: nothing was denied, the segment's own rule did not choose the person.
+NOT_SEEN, NOT_SELECTED = "not_seen", "not_selected"
+
+
+@dataclass(frozen=True)
+class PlainIdentifier:
+    """An identifier as a person gives it. It is never stored, logged or repeated in an answer."""
+
+    kind: str
+    issuer: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"PlainIdentifier(kind={self.kind!r}, issuer={self.issuer!r})"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The ledger event that admits a person, and the notice it names."""
+
+    seq: int
+    decision: str
+    purpose: str | None
+    category: str | None
+    method: str | None
+    feed: str
+    effective_at: str
+    recorded_at: str
+    notice_id: str | None
+    notice_version: str | None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What happens at one destination: `reason` None means it leaves; `since_build` that only the recheck keeps it."""
+
+    destination: str
+    channel: str
+    reason: str | None
+    since_build: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """In or out, the step that decided, and why. Codes only; labels are the policy's and the vocabulary's."""
+
+    segment: str
+    purpose: str
+    generation: str
+    as_of: str
+    is_member: bool
+    step: str  # the last step reached: all, known, permitted, in_segment
+    reason: str | None
+    admission: Admission | None
+    consent_until: str | None
+    activations: tuple[Activation, ...]
+    touchpoints: dict[str, int]  # of the person, by the purpose's decision
+    scopes: tuple[dict[str, Any], ...]  # the consent in force at T for each category of the purpose
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def parse_identifier(text: str) -> PlainIdentifier:
+    """`{"kind", "issuer", "value"}` as JSON, or `kind issuer value` on one line. Errors never repeat the text."""
+    parts: Any = None
+    try:
+        parts = json.loads(text)
+    except ValueError:
+        words = text.split(maxsplit=2)
+        parts = dict(zip(("kind", "issuer", "value"), (word.strip() for word in words), strict=False))
+    if isinstance(parts, dict) and set(parts) == {"kind", "issuer", "value"}:
+        return PlainIdentifier(str(parts["kind"]), str(parts["issuer"]), str(parts["value"]))
+    raise AssentError(
+        "this is not one identifier",
+        where="--identifier-file",
+        remedy='Write {"kind": "phone", "issuer": "e164", "value": "..."}, or kind, issuer and value on one line',
+    )
+
+
+def identifier_token(policy: Policy, keys: Keys, identifier: PlainIdentifier) -> str:
+    """The token of a plain identifier. Raises AssentError where it cannot be one."""
+    organisation = policy.organisation
+    kind = next((k for k in organisation.identifier_kinds if k.name == identifier.kind), None)
+    if kind is None:
+        known = ", ".join(k.name for k in organisation.identifier_kinds)
+        raise AssentError("policy knows no such kind of identifier", remedy=f"Use one of: {known}")
+    prefixes = tuple(getattr(organisation, "virtual_phone_prefixes", ()))
+    value = canonical(kind, identifier.value, region=organisation.phone_region, virtual_prefixes=prefixes)
+    if value is None:
+        raise AssentError("the value is not an identifier of its kind", remedy="Masked and virtual numbers are none")
+    return Tokeniser(keys).token(kind.name, identifier.issuer, value)
+
+
+def explain(
+    home: Home,
+    policy: Policy,
+    keys: Keys,
+    segment: str,
+    identifier: PlainIdentifier,
+    *,
+    now: datetime,
+    ledger_url: str | None = None,
+) -> Explanation:
+    """Why the person with `identifier` is in `segment` or not, in the published generation."""
+    chosen = next((s for s in policy.segments.segments if s.name == segment), None)
+    generation = published(home)
+    if chosen is None:
+        raise AssentError("no such segment", where=segment, remedy="`assent segments` lists them")
+    if generation is None:
+        raise AssentError("nothing is published", where=str(home.root), remedy="Run `assent run` first")
+    token = identifier_token(policy, keys, identifier)
+    with open_ledger(home, keys, ledger_url) as (ledger, registry):
+        staged = ledger.staged(registry, policy, since=generation.ledger_seq)
+    con = connect_published(home)
+    try:
+        recheck(con, staged, now=now)
+        found = _one(con, "select person_key, is_ambiguous from intermediate.int_identifiers_resolved "
+                     "where token = $token and controller = $controller",
+                     {"token": token, "controller": chosen.controller})  # fmt: skip
+        person = None if found is None else found["person_key"]
+        step, reason, member = _membership(con, segment, found)
+        return Explanation(
+            segment=segment,
+            purpose=chosen.purpose,
+            generation=generation.generation,
+            as_of=write_moment(generation.as_of),
+            is_member=member is not None,
+            step=step,
+            reason=reason,
+            admission=_admission(con, member),
+            consent_until=write_moment(member["consent_until"]) or None if member else None,
+            activations=_activations(con, segment, person),
+            touchpoints=_touchpoints(con, chosen, person),
+            scopes=_scopes(con, chosen, person),
+        )
+    finally:
+        con.close()
+
+
+Found = dict[str, Any] | None
+
+
+def _membership(con: duckdb.DuckDBPyConnection, segment: str, identifier: Found) -> tuple[str, str | None, Found]:
+    """The step reached, the reason for stopping there, and the row in the segment for a member."""
+    if identifier is None:
+        return "all", "unresolved_identity", None
+    if identifier["person_key"] is None:
+        return "all", "ambiguous_identity" if identifier["is_ambiguous"] else "unresolved_identity", None
+    row = _one(
+        con,
+        "select is_permitted, is_member, reason, admitted_by, "
+        "case when isfinite(consent_until) then consent_until end as consent_until "
+        "from intermediate.int_segment_people where segment = $segment and person_key = $person",
+        {"segment": segment, "person": identifier["person_key"]},
+    )
+    if row is None:
+        return "known", NOT_SEEN, None
+    if row["is_member"]:
+        return "in_segment", None, row
+    return ("permitted" if row["is_permitted"] else "known"), row["reason"] or NOT_SELECTED, None
+
+
+def _admission(con: duckdb.DuckDBPyConnection, member: Found) -> Admission | None:
+    """The consent event, or the contract, that admits; None in an opt-out regime, where the silence does."""
+    if member is None or member["admitted_by"] is None:
+        return None
+    at = {"seq": member["admitted_by"]}
+    event = _one(
+        con,
+        "select seq, decision, purpose, category, method, feed, effective_at, recorded_at, notice_id, notice_version "
+        "from ledger.consent_events where seq = $seq",
+        at,
+    ) or _one(
+        con,
+        "select seq, 'contract' as decision, null as purpose, null as category, fact as method, '' as feed, "
+        "effective_at, recorded_at, null as notice_id, null as notice_version from ledger.contracts where seq = $seq",
+        at,
+    )
+    if event is None:
+        return None
+    clocks = {name: write_moment(event[name]) for name in ("effective_at", "recorded_at")}
+    return Admission(**{**event, **clocks})
+
+
+def _activations(con: duckdb.DuckDBPyConnection, segment: str, person: str | None) -> tuple[Activation, ...]:
+    rows = con.execute(
+        "select a.destination, a.channel, coalesce(a.reason, x.reason) as reason, "
+        "a.reason is null and x.reason is not null as since_build "
+        "from intermediate.int_activations_decided as a left join recheck_excluded as x "
+        "using (segment, destination, person_key) "
+        "where a.segment = $segment and a.person_key = $person order by a.destination",
+        {"segment": segment, "person": person},
+    ).fetchall()
+    return tuple(Activation(*row) for row in rows)
+
+
+def _touchpoints(con: duckdb.DuckDBPyConnection, segment: Segment, person: str | None) -> dict[str, int]:
+    rows = con.execute(
+        "select coalesce(reason, 'permit'), count(*) from intermediate.int_decisions "
+        "where person_key = $person and purpose = $purpose and controller = $controller group by all order by all",
+        {"person": person, "purpose": segment.purpose, "controller": segment.controller},
+    ).fetchall()
+    return dict(rows)
+
+
+def _scopes(con: duckdb.DuckDBPyConnection, segment: Segment, person: str | None) -> tuple[dict[str, Any], ...]:
+    rows = con.execute(
+        "select category, reason, admitted_by, notice, "
+        "case when isfinite(consent_until) then consent_until end as consent_until "
+        "from intermediate.int_permissions_now "
+        "where person_key = $person and purpose = $purpose and controller = $controller order by scope_bit, admitted_by",
+        {"person": person, "purpose": segment.purpose, "controller": segment.controller},
+    )
+    names = [column[0] for column in rows.description or ()]
+    return tuple(
+        {**dict(zip(names, row, strict=True)), "consent_until": write_moment(row[-1]) or None} for row in rows.fetchall()
+    )
+
+
+def _one(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Found:
+    result = con.execute(sql, values)
+    row = result.fetchone()
+    return None if row is None else dict(zip([c[0] for c in result.description or ()], row, strict=True))

@@ -1,0 +1,88 @@
+"""`assent keys`: make, check, back up and restore the keys of a home. No key is ever printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestration.home import Home
+from orchestration.identity.backup import restore_backup, write_backup
+from orchestration.identity.keys import BACKUP_ADVICE, Keys, SubjectRegistry
+from orchestration.settings import load_settings
+
+HOME = click.option("--home", "root", type=click.Path(path_type=Path), help="The home (default: ASSENT_HOME).")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def keys() -> None:
+    """The keys of a home. Without them nothing old can be recognised: keep a backup apart."""
+
+
+@keys.command()
+@HOME
+@AS_JSON
+def init(root: Path | None, as_json: bool) -> None:
+    """Make a home and its keys, if there are none."""
+    made = Keys.open(_home(root, create=True))
+    text = BACKUP_ADVICE if made.created else "The keys were there already; nothing was changed"
+    _say(as_json, f"{text}. Keys: {made.id}", keys=made.id, created=made.created)
+
+
+@keys.command()
+@HOME
+@AS_JSON
+def check(root: Path | None, as_json: bool) -> None:
+    """Check that the keys are those of the home and open what they protect. Exit code 5 if not."""
+    home = _home(root)
+    found = Keys.open(home)
+    with SubjectRegistry(home, found) as registry:
+        subjects = registry.verify()
+    _say(as_json, f"The keys are good: {found.id}, {subjects} subjects", keys=found.id, subjects=subjects)
+
+
+@keys.command()
+@FILE
+@HOME
+@AS_JSON
+def backup(file: Path, root: Path | None, as_json: bool) -> None:
+    """Write the keys to FILE, sealed with a passphrase (asked for, or the first line of standard input)."""
+    home = _home(root)
+    found = Keys.open(home)
+    write_backup(home, found, file, _passphrase(confirm=True))
+    text = f"Written: {file}. Keep it apart from the home, renew it often and delete older ones"
+    _say(as_json, text, keys=found.id, file=str(file))
+
+
+@keys.command()
+@FILE
+@HOME
+@AS_JSON
+def restore(file: Path, root: Path | None, as_json: bool) -> None:
+    """Put back keys that are missing, from the FILE that `keys backup` wrote."""
+    home = _home(root, create=True)
+    with home.lock():
+        restored = restore_backup(home, file, _passphrase(confirm=False))
+        found = Keys.open(home)
+    parts = [n for n, done in (("master key", restored.master_key), ("registry", restored.registry)) if done]
+    text = f"Restored: {', '.join(parts) or 'nothing was missing'}. Keys: {found.id}"
+    _say(as_json, text, keys=found.id, master_key=restored.master_key, registry=restored.registry)
+
+
+def _home(root: Path | None, *, create: bool = False) -> Home:
+    return Home.open(root or load_settings().home, create=create)
+
+
+def _passphrase(*, confirm: bool) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+    return click.get_text_stream("stdin").readline().rstrip("\r\n")
+
+
+def _say(as_json: bool, text: str, **values: Any) -> None:
+    click.echo(json.dumps(values, sort_keys=True) if as_json else text)

@@ -1,0 +1,114 @@
+"""People as parts of a graph of identifiers: components, cut where an identifier would join two people (design §4).
+
+Arrays only; what the nodes are, and where links come from, is in `resolve.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """`group[i]` is the smallest node of i's group; an ambiguous node is a group of its own."""
+
+    group: Ints
+    is_ambiguous: Bools
+    is_cut: Bools  # per link: it joined two conflicting anchors directly
+
+
+def components(nodes: int, links: Ints) -> Ints:
+    """For each node the smallest node of its connected component. `links` is (m, 2)."""
+    ones = np.ones(len(links), dtype=np.int8)
+    graph = coo_array((ones, (links[:, 0], links[:, 1])), shape=(nodes, nodes))
+    count, labels = connected_components(graph, directed=False)
+    smallest = np.full(count, nodes, dtype=np.int64)
+    np.minimum.at(smallest, labels, np.arange(nodes))
+    return smallest[labels]
+
+
+def partition(nodes: int, links: Ints, anchor_class: Ints) -> Partition:
+    """Cuts the graph until no group holds two anchors of one class.
+
+    `anchor_class[i]` numbers the (kind, issuer) of an anchor, NONE for the rest. Each pass spreads, per class, the
+    anchors of the groups that hold two of them. Terminates: two anchors in one group always meet in something to cut."""
+    is_ambiguous = np.zeros(nodes, dtype=np.bool_)
+    is_cut = np.zeros(len(links), dtype=np.bool_)
+    open_links = np.arange(len(links))
+    while True:
+        open_links = open_links[~is_cut[open_links] & ~is_ambiguous[links[open_links]].any(axis=1)]
+        group = components(nodes, links[open_links])
+        conflicting = _conflicting_anchors(group, anchor_class, is_ambiguous)
+        if not len(conflicting):
+            break
+        in_conflict = np.zeros(nodes, dtype=np.bool_)
+        in_conflict[group[conflicting]] = True
+        among = open_links[in_conflict[group[links[open_links, 0]]]]
+        for one_class in np.unique(anchor_class[conflicting]):
+            sources = conflicting[anchor_class[conflicting] == one_class]
+            shared, crossing = _spread(nodes, links[among], sources, anchor_class != NONE)
+            is_ambiguous[shared] = True
+            is_cut[among[crossing]] = True
+    # links of groups without conflict were never dropped, so the last components are those of the whole graph
+    return Partition(group, is_ambiguous, is_cut)
+
+
+def _conflicting_anchors(group: Ints, anchor_class: Ints, is_ambiguous: Bools) -> Ints:
+    """The anchors that share a group with another of their class."""
+    anchors = np.flatnonzero((anchor_class != NONE) & ~is_ambiguous)
+    pairs = np.stack([group[anchors], anchor_class[anchors]], axis=1)
+    _, place, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    return anchors[count[place.reshape(-1)] > 1]
+
+
+def _spread(nodes: int, links: Ints, sources: Ints, is_anchor: Bools) -> tuple[Ints, Ints]:
+    """Spreads each source's label level by level. Returns what to cut: (ambiguous nodes, positions in `links`).
+
+    A node that two labels reach at once is shared, and passes neither on. Where nodes of two labels are linked, the
+    ends that are no anchors are shared; a link between two anchors is cut instead."""
+    label = np.full(nodes, NONE, dtype=np.int64)
+    label[sources] = sources
+    is_tied = np.zeros(nodes, dtype=np.bool_)
+    neighbours, start = _adjacency(nodes, links)
+    frontier = sources
+    while len(frontier):
+        degree = start[frontier + 1] - start[frontier]
+        skipped = np.repeat(start[frontier] - (np.cumsum(degree) - degree), degree)
+        reached = neighbours[skipped + np.arange(degree.sum())]
+        carried = np.repeat(label[frontier], degree)
+        new = (label[reached] == NONE) & ~is_tied[reached]
+        frontier, low, high = _extremes(reached[new], carried[new])
+        is_tied[frontier[low != high]] = True
+        frontier, low = frontier[low == high], low[low == high]
+        label[frontier] = low
+    ends = label[links]
+    crossing = (ends != NONE).all(axis=1) & (ends[:, 0] != ends[:, 1])
+    crossing_nodes = links[crossing].reshape(-1)
+    shared = np.concatenate([np.flatnonzero(is_tied), crossing_nodes[~is_anchor[crossing_nodes]]])
+    return shared, np.flatnonzero(crossing & is_anchor[links].all(axis=1))
+
+
+def _adjacency(nodes: int, links: Ints) -> tuple[Ints, Ints]:
+    """Neighbours sorted by node, and where each node's begin."""
+    here = np.concatenate([links[:, 0], links[:, 1]])
+    there = np.concatenate([links[:, 1], links[:, 0]])
+    order = np.argsort(here, kind="stable")
+    start = np.searchsorted(here[order], np.arange(nodes + 1)).astype(np.int64)
+    return there[order], start
+
+
+def _extremes(node: Ints, value: Ints) -> tuple[Ints, Ints, Ints]:
+    """Distinct nodes with the smallest and the largest value that each was given."""
+    order = np.lexsort((value, node))
+    node, value = node[order], value[order]
+    distinct, first = np.unique(node, return_index=True)
+    last = np.append(first[1:], len(node)) - 1 if len(first) else first
+    return distinct, value[first], value[last]

@@ -1,0 +1,153 @@
+"""Brings what has landed into the lake: `ingest_source` for one source, `ingest_all` for every source of the policy.
+
+The order of a batch: verify, judge, contract, duplicates, minimise, write, manifest, and only then the landing file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from orchestration.errors import AssentError
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.ingestion import archive, lake
+from orchestration.ingestion.intake import Intake, grouped, intakes
+from orchestration.ingestion.landing import deliveries
+from orchestration.ingestion.load import connection, load
+from orchestration.ingestion.reports import RefusedFile, SourceReport, record_refusal, refusal_path
+from orchestration.ingestion.rows import Bounds
+from orchestration.ingestion.writer import BatchWriter
+from orchestration.policy.schema import Feed, Policy, Source
+
+Progress = Callable[[str], None]
+
+
+def ingest_all(
+    home: Home,
+    policy: Policy,
+    keys: Keys,
+    landing: Path,
+    *,
+    now: datetime,
+    as_of: datetime,
+    ledger_url: str | None = None,
+    progress: Progress | None = None,
+) -> list[SourceReport]:
+    """Every source of the policy, in its order. The caller holds the home's lock."""
+    return [
+        ingest_source(
+            home, policy, keys, source, landing, now=now, as_of=as_of, ledger_url=ledger_url, progress=progress
+        )
+        for source in policy.sources.sources
+    ]
+
+
+def ingest_source(
+    home: Home,
+    policy: Policy,
+    keys: Keys,
+    source: Source,
+    landing: Path,
+    *,
+    now: datetime,
+    as_of: datetime,
+    ledger_url: str | None = None,
+    progress: Progress | None = None,
+) -> SourceReport:
+    """Every pending file of every feed. A bad row is quarantined, a bad file refused; neither stops the rest.
+
+    `now` is the wall clock, `as_of` the build's T. Raises AssentError where nothing more can be done. The caller holds
+    the home's lock."""
+    _check_landing(source, landing)
+    home.check_landing(landing)
+    lake.sweep(home, source.name)
+    run = _Run(home, policy, keys, source, landing, now, as_of, ledger_url, progress or (lambda _: None))
+    with connection(home, policy, keys) as con:
+        for feed in source.feeds:
+            run.feed(con, feed)
+    archive.expire(home, source.name, min(now, as_of).date())
+    return run.report
+
+
+def _check_landing(source: Source, landing: Path) -> None:
+    if source.required and not any(deliveries(landing, feed) or feed.format == "table" for feed in source.feeds):
+        folders = sorted({(landing / feed.path).parent for feed in source.feeds if feed.path})
+        if not any(folder.is_dir() for folder in folders):
+            raise AssentError(
+                "the landing folder of a required source is absent",
+                where=source.name,
+                remedy=f"Deliver to {folders[0] if folders else landing}, or drop `required:` in sources.yaml",
+            )
+
+
+class _Run:
+    """One run over one source: what every step needs, and the report that it fills."""
+
+    def __init__(
+        self,
+        home: Home,
+        policy: Policy,
+        keys: Keys,
+        source: Source,
+        landing: Path,
+        now: datetime,
+        as_of: datetime,
+        ledger_url: str | None,
+        progress: Progress,
+    ) -> None:
+        self.home, self.policy, self.keys, self.source, self.landing = home, policy, keys, source, landing
+        self.now, self.as_of, self.ledger_url, self.progress = now, as_of, ledger_url, progress
+        self.bounds = Bounds.of(now, as_of, policy.organisation.grant_tolerance_minutes)
+        self.report = SourceReport(source.name)
+
+    def feed(self, con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
+        """Group by group; every verified text is gone from tmp afterwards, whatever happens."""
+        self.report.waiting += sum(delivery.is_waiting for delivery in deliveries(self.landing, feed))
+        known = {manifest.batch for manifest in lake.manifests(self.home, self.source.name)}
+        texts: list[Path] = []
+        try:
+            for group in grouped(self._opened(feed, known, texts)):
+                self._group(con, feed, dict(enumerate(group, 1)))
+                for text in texts:
+                    text.unlink(missing_ok=True)
+                texts.clear()
+        finally:
+            for text in texts:
+                text.unlink(missing_ok=True)
+
+    def _opened(self, feed: Feed, known: set[str], texts: list[Path]) -> Iterator[Intake]:
+        for intake in intakes(self.home, self.source, feed, self.landing, known):
+            if intake.text is not None:
+                texts.append(intake.text)
+            known.add(intake.batch)
+            yield intake
+
+    def _group(self, con: duckdb.DuckDBPyConnection, feed: Feed, group: dict[int, Intake]) -> None:
+        new = {number: i for number, i in group.items() if i.text is not None and i.refused is None}
+        if new:
+            lake_files = lake.lake_files(self.home, self.source.name)
+            read = load(con, self.policy, self.source, feed, new, lake_files, self.bounds, self.now)
+            writer = BatchWriter(con, self.home, self.policy, self.keys, self.source, feed)
+            for manifest in writer.write(new, read, self.now, self.ledger_url):
+                self.report.add(manifest)
+                self.progress(f"{manifest.file}: {manifest.accepted:,} of {manifest.read:,} rows")
+        for intake in group.values():
+            self._finish(feed, intake)
+
+    def _finish(self, feed: Feed, intake: Intake) -> None:
+        name = intake.delivery.name
+        if intake.refused is not None:
+            self.report.refused.append(RefusedFile(name, intake.refused.reason, intake.refused.line))
+            record_refusal(self.home, self.source.name, feed.name, name, intake.batch, intake.refused, self.now)
+            self.progress(f"{name}: refused, {intake.refused}")
+            return
+        self.report.redelivered += intake.is_known
+        refusal_path(self.home, self.source.name, intake.batch).unlink(missing_ok=True)
+        if feed.format != "table":
+            rule, today = self.source.after_ingest, self.now.date()
+            archive.after_ingest(
+                self.home, self.keys, self.source.name, rule, self.landing, intake.delivery, intake.batch, today
+            )

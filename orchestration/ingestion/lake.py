@@ -1,0 +1,120 @@
+"""The lake on disk: Parquet by source and business day, and the manifests that alone say what exists.
+
+A file that no manifest lists is a leftover of a killed run: readers never see it, and `sweep` removes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from orchestration.atomic import write_json
+from orchestration.home import Home
+
+NOT_SOURCES = ("consent_",)  # the consent importer keeps its own manifests beside ours
+
+
+class Manifest(BaseModel):
+    """One delivered file that is in the lake. `read = accepted + duplicates + quarantined`, asserted on the way in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    feed: str
+    batch: str
+    input_sha256: str
+    file: str
+    day: date | None
+    is_complete: bool
+    read: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+    quarantined_by_reason: dict[str, int]
+    files: list[str]  # relative to the lake
+    links_file: str | None
+    recorded_at: datetime
+
+
+def batch_of(source: str, feed: str, day: date | None, input_sha256: str) -> str:
+    """The id of a delivery: equal bytes of another feed or day are another delivery (two shops closed on one day)."""
+    return hashlib.sha256(f"{source}|{feed}|{day or ''}|{input_sha256}".encode()).hexdigest()[:32]
+
+
+def manifest_path(home: Home, source: str, batch: str) -> Path:
+    return home.lake / "manifests" / source / f"{batch}.json"
+
+
+def write_manifest(home: Home, manifest: Manifest) -> None:
+    """Makes a batch exist, durably. Everything it lists must be durable before."""
+    if manifest.read != manifest.accepted + manifest.duplicates + manifest.quarantined:
+        raise AssertionError(f"{manifest.source}/{manifest.batch}: rows read and rows accounted for differ")
+    path = manifest_path(home, manifest.source, manifest.batch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, manifest.model_dump(mode="json"))
+
+
+def manifests(home: Home, source: str | None = None) -> list[Manifest]:
+    """Every batch of a source (or of all), in order of source, day, feed and batch."""
+    root = home.lake / "manifests"
+    folders = [root / source] if source else [f for f in root.glob("*") if not f.name.startswith(NOT_SOURCES)]
+    found = [
+        Manifest.model_validate_json(path.read_bytes())
+        for folder in folders
+        for path in folder.glob("*.json")
+        if not path.name.startswith(".")
+    ]
+    return sorted(found, key=lambda m: (m.source, m.day or date.min, m.feed, m.batch))
+
+
+def lake_files(home: Home, source: str) -> list[Path]:
+    """The Parquet files of a source."""
+    return sorted(home.lake / name for manifest in manifests(home, source) for name in manifest.files)
+
+
+def link_files(home: Home) -> list[Path]:
+    """The Parquet files of links, of every source."""
+    return sorted(home.lake / manifest.links_file for manifest in manifests(home) if manifest.links_file)
+
+
+def lake_hash(home: Home) -> str:
+    """SHA-256 (hex) of what the lake holds; when it was recorded does not count."""
+    digest = hashlib.sha256()
+    for manifest in manifests(home):
+        content = manifest.model_dump(mode="json", exclude={"recorded_at"})
+        digest.update(json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def source_totals(home: Home, source: str) -> dict[str, int]:
+    """Rows over every batch of a source: read, accepted, duplicates, quarantined."""
+    totals = Counter[str](read=0, accepted=0, duplicates=0, quarantined=0)
+    for manifest in manifests(home, source):
+        for name in ("read", "accepted", "duplicates", "quarantined"):
+            totals[name] += getattr(manifest, name)
+    return dict(totals)
+
+
+def sweep(home: Home, source: str) -> int:
+    """Removes files of the source, and links, that no manifest lists. Call it with the home's lock held."""
+    listed = manifests(home)
+    keep = {home.lake / name for m in listed for name in (*m.files, *([m.links_file] if m.links_file else []))}
+    keep |= {quarantine_path(home, m.source, m.batch) for m in listed if m.quarantined}
+    present: Iterable[Path] = (
+        *(home.lake / source).glob("day=*/*.parquet"),
+        *(home.lake / "links").glob("*.parquet"),
+        *(home.quarantine / source).glob("*.parquet"),
+    )
+    leftovers = [path for path in present if path not in keep]
+    for path in leftovers:
+        path.unlink()
+    return len(leftovers)
+
+
+def quarantine_path(home: Home, source: str, batch: str) -> Path:
+    return home.quarantine / source / f"{batch}.parquet"

@@ -1,0 +1,51 @@
+"""Turns events that open or close a contact point (R-101) into permission records of the consent ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+
+from orchestration.consent.ledger import open_ledger
+from orchestration.consent.models import Record, Subject
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.ingestion.minimise import identifiers_of
+from orchestration.ingestion.quoting import text
+from orchestration.policy.schema import Policy, Source
+
+
+def permission_records(con: duckdb.DuckDBPyConnection, policy: Policy, source: Source, accepted: str) -> list[Record]:
+    """The permission records of accepted rows (minimised), in the order of their files and lines."""
+    identifiers = {identifier.field: identifier for identifier in identifiers_of(policy, source)}
+    parts = [
+        f"SELECT file_no, row_no, touchpoint_key, controller, t_{signal.field}, "
+        f"{text(known.kind)}, {text(known.issuer)}, {text(signal.channel)}, {text(signal.state)}, occurred_at "
+        f"FROM {accepted} WHERE raw_event = {text(signal.raw)} AND t_{signal.field} IS NOT NULL"
+        for signal in source.permissions
+        if (known := identifiers.get(signal.field)) is not None
+    ]
+    if not parts:
+        return []
+    rows = con.execute(" UNION ALL ".join(parts) + " ORDER BY ALL").fetchall()
+    return [
+        Record(
+            event_id=f"{source.name}:{key}:{channel}",
+            type="permission",
+            feed=source.name,
+            effective_at=occurred_at.replace(tzinfo=UTC),
+            subject=Subject(token, kind, issuer),
+            controller=controller,
+            channel=channel,
+            state=state,
+        )
+        for _, _, key, controller, token, kind, issuer, channel, state, occurred_at in rows
+    ]
+
+
+def append_permissions(home: Home, keys: Keys, records: list[Record], now: datetime, ledger_url: str | None) -> None:
+    """Appends them; a rerun after a crash appends nothing twice."""
+    if not records:
+        return
+    with open_ledger(home, keys, ledger_url) as (ledger, _):
+        ledger.append(records, now)

@@ -1,0 +1,76 @@
+"""What one run of ingestion did, in numbers; and the lasting record of a file that was refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from orchestration.atomic import write_json
+from orchestration.home import Home
+from orchestration.ingestion.lake import Manifest
+from orchestration.ingestion.refusal import Refused
+
+
+@dataclass(frozen=True)
+class RefusedFile:
+    """A file that was not read. It stays in landing and is reported in every run until it is replaced."""
+
+    file: str
+    reason: str
+    line: int | None
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}" + (f" (line {self.line})" if self.line else "")
+
+
+@dataclass
+class SourceReport:
+    """Rows and files of one source in this run."""
+
+    source: str
+    read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    quarantined_by_reason: Counter[str] = field(default_factory=Counter)
+    files: int = 0  # read now
+    redelivered: int = 0  # the same bytes again: nothing to do
+    waiting: int = 0  # no completion marker yet
+    refused: list[RefusedFile] = field(default_factory=list)
+
+    def add(self, manifest: Manifest) -> None:
+        self.read += manifest.read
+        self.accepted += manifest.accepted
+        self.duplicates += manifest.duplicates
+        self.quarantined += manifest.quarantined
+        self.quarantined_by_reason.update(manifest.quarantined_by_reason)
+        self.files += 1
+
+    def counts(self) -> dict[str, int]:
+        """Numbers only, for metadata and logs."""
+        return {
+            "read": self.read,
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "quarantined": self.quarantined,
+            "files": self.files,
+            "redelivered_files": self.redelivered,
+            "waiting_files": self.waiting,
+            "refused_files": len(self.refused),
+        }
+
+
+def refusal_path(home: Home, source: str, batch: str) -> Path:
+    return home.lake / "refused" / source / f"{batch}.json"
+
+
+def record_refusal(home: Home, source: str, feed: str, file: str, batch: str, refused: Refused, now: datetime) -> None:
+    """Keeps why a file was refused, once per content."""
+    path = refusal_path(home, source, batch)
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"source": source, "feed": feed, "file": file, "batch": batch, "reason": refused.reason}
+    write_json(path, {**content, "line": refused.line, "recorded_at": now.isoformat()})

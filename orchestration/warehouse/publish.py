@@ -1,0 +1,129 @@
+"""Publishes a released build: the file moves beside its predecessors, then one atomic rename moves the pointer.
+
+A reader follows the pointer and sees a whole generation, the old or the new, whenever the process dies (fault A5)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from orchestration.atomic import replace, write_json
+from orchestration.errors import AssentError, HomeError
+from orchestration.home import Home
+from orchestration.warehouse.build import Build, evidence_file, warehouse_file
+from orchestration.warehouse.duckdb_settings import connect
+from orchestration.warehouse.gate import NotReleased, file_sha256, read_receipt, receipt_path
+
+GENERATIONS_KEPT = 3
+
+
+class Published(BaseModel):
+    """What the pointer says of the generation in force."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generation: str
+    as_of: AwareDatetime
+    policy_hash: str
+    ledger_head: str
+    ledger_seq: int
+    lake_hash: str
+    code_hash: str
+    published_at: AwareDatetime
+    file_sha256: str
+
+
+def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = GENERATIONS_KEPT) -> bool:
+    """Puts a released build in force. False: it is older than what is published, and is kept as evidence only.
+
+    Raises NotReleased without a receipt for exactly this file. Publishing the same generation again changes nothing."""
+    receipt = read_receipt(receipt_path(home, build))
+    file = build.path(home)
+    if receipt is None or not file.is_file():
+        current = published(home)
+        if current is not None and current.generation == build.generation and not file.exists():
+            return True  # a retried step: it is in force already
+        raise NotReleased("the build has no release receipt", where="publish", remedy="Run the checks of the build first")
+    if (receipt.generation, receipt.file_sha256) != (build.generation, file_sha256(file)):
+        raise NotReleased("the file has changed since its checks", where="publish", remedy="Run the build again")
+    current = published(home)
+    if current is not None and _is_older(build, current):
+        _keep_as_evidence(home, build, generations_kept)
+        return False
+    replace(receipt_path(home, build), release_path(home, build.generation))
+    replace(file, warehouse_file(home, build.generation))
+    same = current is not None and current.generation == build.generation
+    _point(home, build, receipt.file_sha256, current.published_at if same and current else now)
+    _unlink_old(home, build.generation, generations_kept)
+    return True
+
+
+def published(home: Home) -> Published | None:
+    """The generation in force. Raises HomeError when the pointer or what it points to is damaged."""
+    if not home.published.exists():
+        return None
+    found: Published | None = None
+    try:
+        found = Published.model_validate_json(home.published.read_bytes())
+    except (OSError, ValidationError):
+        pass
+    if found is None or not warehouse_file(home, found.generation).is_file():
+        raise HomeError("the published generation is damaged", where=str(home.published), remedy="Run `assent run`")
+    receipt = read_receipt(release_path(home, found.generation))
+    if receipt is None or receipt.generation != found.generation:
+        raise HomeError("the published generation has no receipt", where=str(home.published), remedy="Run `assent run`")
+    return found
+
+
+def connect_published(home: Home) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the generation in force."""
+    current = published(home)
+    if current is None:
+        raise AssentError("nothing is published", where=str(home.root), remedy="Run `assent run` first")
+    return connect(home, warehouse_file(home, current.generation), read_only=True)
+
+
+def release_path(home: Home, generation: str) -> Path:
+    return home.warehouse / f"{generation}.release.json"
+
+
+def _is_older(build: Build, current: Published) -> bool:
+    """An older T, or an older ledger (a replay): evidence of what was, not a new state of things (fault H10)."""
+    return build.as_of < current.as_of or build.ledger_seq < current.ledger_seq
+
+
+def _keep_as_evidence(home: Home, build: Build, kept: int) -> None:
+    target = evidence_file(home, build.generation)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace(receipt_path(home, build), target.parent / "release.json")
+    replace(build.path(home), target)
+    files = sorted(home.evidence.glob("*/*.duckdb"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in (path for path in files[kept:] if path != target):
+        old.unlink()
+
+
+def _point(home: Home, build: Build, sha256: str, published_at: datetime) -> None:
+    pointer = Published(
+        generation=build.generation,
+        as_of=build.as_of,
+        policy_hash=build.policy_hash,
+        ledger_head=build.ledger_head,
+        ledger_seq=build.ledger_seq,
+        lake_hash=build.lake_hash,
+        code_hash=build.code_hash,
+        published_at=published_at,
+        file_sha256=sha256,
+    )
+    write_json(home.published, pointer.model_dump(mode="json"))
+
+
+def _unlink_old(home: Home, generation: str, kept: int) -> None:
+    """Removes generations beyond those kept, so that nothing erased lingers in them."""
+    files = sorted(home.warehouse.glob("*.duckdb"), key=lambda path: path.stat().st_mtime, reverse=True)
+    others = [path for path in files if path.stem != generation]
+    for old in others[max(kept - 1, 0) :]:
+        release_path(home, old.stem).unlink(missing_ok=True)
+        old.unlink()

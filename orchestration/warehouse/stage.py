@@ -1,0 +1,204 @@
+"""Stages the inputs of a build into a new DuckDB file: policy, lake, ledger, links, activity, frozen at T.
+
+Not here: resolving identifiers (`identity/resolve.py`), and any rule (the dbt models)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from orchestration.consent.ledger import open_ledger
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.identity.vault import Vault
+from orchestration.ingestion.lake import lake_files, lake_hash, link_files, manifests
+from orchestration.policy.loader import policy_hash
+from orchestration.policy.schema import Policy, Source
+from orchestration.policy.tables import write_policy_tables
+from orchestration.warehouse.build import Build
+from orchestration.warehouse.code_hash import code_hash
+from orchestration.warehouse.duckdb_settings import connect
+from orchestration.warehouse.models import Models
+from orchestration.warehouse.relations import DECLARED, Columns, relations
+from orchestration.warehouse.sensitivity import sensitive_segments
+
+Head = tuple[int, str]  # sequence and hash of a ledger record
+
+
+def stage_inputs(
+    home: Home,
+    policy: Policy,
+    keys: Keys,
+    *,
+    as_of: datetime,
+    policy_dir: Path,
+    ledger_url: str | None = None,
+    replay_head: Head | None = None,
+) -> Build:
+    """Makes the build's file and notes the build. A replay reads the ledger only up to `replay_head`."""
+    head, ledger = _read_ledger(home, policy, keys, ledger_url, replay_head)
+    sensitive = sensitive_segments(policy, Models(policy_dir))
+    deliveries = _parquet(sorted((home.evidence / "deliveries").glob("*.parquet")))
+    build = Build(
+        as_of=as_of.astimezone(UTC),
+        policy_hash=policy_hash(policy, policy_dir),
+        ledger_head=head[1],
+        ledger_seq=head[0],
+        lake_hash=lake_hash(home),
+        activity_hash=_activity_hash(home, deliveries, as_of),
+        keys_id=keys.id,
+        code_hash=code_hash(),
+    )
+    for leftover in home.building.glob(f"{build.generation}.*"):
+        leftover.unlink()
+    con = connect(home, build.path(home))
+    try:
+        _make_schemas(con)
+        write_policy_tables(con, policy, policy_hash=build.policy_hash, sensitive_segments=sensitive)
+        _write_build(con, build)
+        _write_lake(con, home, policy)
+        for table, columns in DECLARED["ledger"].items():
+            _write(con, "ledger", table, columns, ledger[table])
+        _write_links(con, home)
+        _write_activity(con, home, keys, deliveries, build.as_of)
+        _write_purpose_keys(con, policy, keys)
+    finally:
+        con.close()
+    build.path(home).chmod(0o600)
+    build.save(home)
+    return build
+
+
+def _read_ledger(
+    home: Home, policy: Policy, keys: Keys, url: str | None, replay_head: Head | None
+) -> tuple[Head, dict[str, pa.Table]]:
+    """The head and the records up to it: records that arrive meanwhile wait for the recheck of the exports."""
+    with open_ledger(home, keys, url) as (ledger, registry):
+        head = replay_head or ledger.head()
+        return head, ledger.staged(registry, policy, until=head[0])
+
+
+def _make_schemas(con: duckdb.DuckDBPyConnection) -> None:
+    for schema in DECLARED:
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+
+def _write(con: duckdb.DuckDBPyConnection, schema: str, table: str, columns: Columns, data: pa.Table | None) -> None:
+    """A table of exactly the declared columns."""
+    declared = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+    con.execute(f'CREATE OR REPLACE TABLE {schema}."{table}" ({declared})')
+    if data is None:
+        return
+    names = ", ".join(f'"{name}"' for name in columns)
+    con.register("staged_data", data)
+    con.execute(f'INSERT INTO {schema}."{table}" SELECT {names} FROM staged_data')
+    con.unregister("staged_data")
+
+
+def _write_build(con: duckdb.DuckDBPyConnection, build: Build) -> None:
+    columns = DECLARED["meta"]["builds"]
+    values = {name: getattr(build, name) for name in columns} | {"as_of": build.as_of.replace(tzinfo=None)}
+    data = pa.table({name: [value] for name, value in values.items()})
+    _write(con, "meta", "builds", columns, data)
+
+
+def _write_lake(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy) -> None:
+    """A view over each source's files; a source without data is a typed empty table. And what is known complete."""
+    for source in policy.sources.sources:
+        columns = relations(policy)["lake"][source.name]
+        files = lake_files(home, source.name)
+        if files:
+            con.execute(f'CREATE OR REPLACE VIEW lake."{source.name}" AS {_typed(con, files, columns)}')
+        else:
+            _write(con, "lake", source.name, columns, None)
+    days = [row for source in policy.sources.sources for row in _complete_days(home, source)]
+    table = pa.table({"source": [r[0] for r in days], "day": pa.array([r[1] for r in days], pa.date32())})
+    _write(con, "lake", "completeness", DECLARED["lake"]["completeness"], table)
+
+
+def _typed(con: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Columns) -> str:
+    """A query of the files with the policy's columns of today; what an older file lacks is empty."""
+    reader = _parquet(files)
+    present = {row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()}
+    parts = [
+        f'CAST({chr(34) + name + chr(34) if name in present else "NULL"} AS {kind}) AS "{name}"'
+        for name, kind in columns.items()
+    ]
+    return f"SELECT {', '.join(parts)} FROM {reader}"
+
+
+def _parquet(files: Sequence[Path]) -> str | None:
+    """The reader of these files, named one by one: nothing else in their folders exists for a build."""
+    if not files:
+        return None
+    names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+    return f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
+
+
+def _complete_days(home: Home, source: Source) -> list[tuple[str, object]]:
+    """The days for which every feed with a completion marker has delivered. Without markers nothing is known complete."""
+    marked = [feed.name for feed in source.feeds if feed.marker is not None]
+    if not marked:
+        return []
+    delivered: dict[object, set[str]] = {}
+    for manifest in manifests(home, source.name):
+        if manifest.is_complete and manifest.day is not None:
+            delivered.setdefault(manifest.day, set()).add(manifest.feed)
+    return [(source.name, day) for day, feeds in sorted(delivered.items(), key=str) if feeds >= set(marked)]
+
+
+def _write_links(con: duckdb.DuckDBPyConnection, home: Home) -> None:
+    """Every link on record, of the lake and of the ledger."""
+    columns = DECLARED["identity"]["links"]
+    _write(con, "identity", "links", columns, None)
+    names = ", ".join(columns)
+    con.execute(f"INSERT INTO identity.links SELECT {names} FROM ledger.links")
+    reader = _parquet(link_files(home))
+    if reader is not None:
+        con.execute(f"INSERT INTO identity.links SELECT {names} FROM {reader}")
+
+
+def _write_activity(
+    con: duckdb.DuckDBPyConnection, home: Home, keys: Keys, deliveries: str | None, as_of: datetime
+) -> None:
+    with Vault(home, keys) as vault:
+        points = vault.contact_points_arrow()
+    _write(con, "activity", "contact_points", DECLARED["activity"]["contact_points"], points)
+    _write(con, "activity", "deliveries", DECLARED["activity"]["deliveries"], None)
+    if deliveries is not None:
+        con.execute(f"INSERT INTO activity.deliveries {_deliveries_before(deliveries)}", {"as_of": _naive(as_of)})
+
+
+def _activity_hash(home: Home, deliveries: str | None, as_of: datetime) -> str:
+    """A hash of the deliveries that this build counts; one made after T does not change the build for T."""
+    if deliveries is None:
+        return ""
+    con = connect(home)
+    try:
+        rows = con.execute(
+            f"SELECT md5(string_agg(concat_ws('|', token, destination, delivered_at), ',' ORDER BY ALL)) "
+            f"FROM ({_deliveries_before(deliveries)})",
+            {"as_of": _naive(as_of)},
+        ).fetchall()
+    finally:
+        con.close()
+    return str(rows[0][0] or "")
+
+
+def _deliveries_before(deliveries: str) -> str:
+    return f"SELECT token, destination, delivered_at FROM {deliveries} WHERE delivered_at < $as_of"
+
+
+def _write_purpose_keys(con: duckdb.DuckDBPyConnection, policy: Policy, keys: Keys) -> None:
+    """A key per purpose, so that the pseudonyms of two purposes cannot be joined (design §6)."""
+    names = [purpose.name for purpose in policy.purposes.purposes]
+    table = pa.table({"purpose": names, "key": [keys.derive(f"audience:{name}").hex() for name in names]})
+    _write(con, "identity", "purpose_keys", DECLARED["identity"]["purpose_keys"], table)
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(tzinfo=None)

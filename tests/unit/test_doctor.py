@@ -1,0 +1,55 @@
+"""The doctor finds what makes a home or a machine unfit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestration import doctor
+from orchestration.home import Home
+from orchestration.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        (["dagster", "dev", "-h", "127.0.0.1"], True),
+        (["/v/bin/python", "/v/bin/dagster", "dev", "-h", "0.0.0.0"], False),
+        (["python", "-m", "dagster_webserver", "--host=10.0.0.5"], False),
+        (["dagster-webserver", "-w", "workspace.yaml"], True),
+        (["nginx", "-h", "0.0.0.0"], True),
+    ],
+)
+def test_webserver_must_stay_on_loopback(arguments: list[str], passed: bool, tmp_path: Path) -> None:
+    process = tmp_path / "4711"
+    process.mkdir()
+    (process / "cmdline").write_bytes("\0".join(arguments).encode() + b"\0")
+    assert doctor.webserver(tmp_path).passed is passed
+
+
+def test_file_that_others_may_read_is_found(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    assert doctor.permissions(home).passed
+    leak = home.lake / "rows.parquet"
+    leak.touch()
+    leak.chmod(0o644)
+    found = doctor.permissions(home)
+    assert not found.passed
+    assert "lake/rows.parquet" in found.detail
+
+
+def test_home_open_to_others_is_found_with_a_remedy(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    home.root.chmod(0o755)
+    bad = {finding.name: finding for finding in doctor.examine(Settings(home=home.root)) if not finding.passed}
+    assert "chmod" in bad["home"].remedy
+
+
+def test_checking_makes_neither_home_nor_keys(tmp_path: Path) -> None:
+    list(doctor.examine(Settings(home=tmp_path / "none")))
+    assert not (tmp_path / "none").exists()
+    home = Home.open(tmp_path / "home")
+    findings = {finding.name: finding for finding in doctor.examine(Settings(home=home.root))}
+    assert findings["keys"].passed
+    assert not home.master_key.exists()
