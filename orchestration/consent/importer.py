@@ -1,7 +1,7 @@
-"""Imports deliveries of consent feeds into the ledger: every row is appended, a duplicate, or quarantined with a reason.
+"""Imports deliveries of consent feeds: every row is appended, a duplicate, or quarantined with a reason.
 
-A delivery that cannot be read as a whole, or holds a possible restriction of somebody unknown, leaves its feed incomplete
-until a corrected file of the same name arrives."""
+A delivery that cannot be read, or holds what may be a restriction of somebody unknown, leaves its feed incomplete until
+a corrected file of the same name arrives."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from orchestration.ingestion.landing import Delivery, deliveries
 from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, write_quarantine
 from orchestration.ingestion.readers import open_hashed
 from orchestration.ingestion.refusal import Limits, Refused
+from orchestration.ingestion.transcode import sha256_of
 from orchestration.policy.schema import ConsentFeed, Policy
 
 ROWS_AT_A_TIME = 20_000
@@ -64,7 +65,7 @@ class ImportReport:
 def import_feeds(
     home: Home, policy: Policy, keys: Keys, landing: Path, *, now: datetime, ledger_url: str | None = None
 ) -> dict[str, ImportReport]:
-    """Imports every pending file of every feed that has a path; one report per feed. Call it with the home's lock held."""
+    """Imports the pending files of every feed that has a path; a report per feed. Hold the home's lock."""
     home.check_landing(landing)
     reports = {}
     with open_ledger(home, keys, ledger_url) as (ledger, _):
@@ -91,7 +92,7 @@ def import_file(
     now: datetime,
     ledger_url: str | None = None,
 ) -> ImportReport:
-    """Imports one file, which is left where it is. Call it with the home's lock held."""
+    """Imports one file, which is left where it is. Hold the home's lock."""
     delivery = Delivery(path, path.name, None, None, True)
     with open_ledger(home, keys, ledger_url) as (ledger, _):
         return _Import(home, policy, keys, feed, ledger, delivery, now).run()
@@ -129,7 +130,7 @@ class _Import:
         finally:
             if verified is not None:
                 verified.unlink(missing_ok=True)
-        self._ledger.append([], self._now, once=[self._feed_record("incomplete", refused.reason)])
+        self._ledger.append([], self._now, once=[self._feed_record("incomplete", self._occasion())])
         return ImportReport(refused={self._delivery.name: refused.reason}, is_incomplete=True)
 
     def _read(self, verified: Path, sha256: str) -> ImportReport:
@@ -179,6 +180,13 @@ class _Import:
     def _quarantine_row(self, row: Row, reason: str) -> tuple[int, str, str, str | None]:
         line = row.line if len(row.line) <= MAX_KEPT_CHARACTERS else None
         return row.row_no, reason, self._keyed_hash(row.line), line
+
+    def _occasion(self) -> str:
+        """What tells one refused file from another under the same name."""
+        try:
+            return sha256_of(self._delivery.path)
+        except OSError:
+            return self._now.isoformat()
 
     def _feed_record(self, state: str, occasion: str) -> Record:
         """How complete this delivery is. A later file of the same name speaks for the same delivery."""

@@ -157,7 +157,7 @@ class Judge:
     def _restrictions(
         self, row: Row, times: Mapping[str, datetime | None], subjects: list[Subject]
     ) -> tuple[Record, ...]:
-        """Presumed denials at the row's own time if it can be told; every scope and controller where either is unclear."""
+        """Presumed denials, at the row's own time where it has one; of every scope or controller that is unclear."""
         values = row.values
         line = self._hash(row.line)
         named = values.get("controller")
@@ -170,7 +170,7 @@ class Judge:
             batch=self._batch,
             effective_at=times.get("effective_at") or self._now,
         )
-        scope = {name: values[name] for name in SCOPE if name in values}
+        scope: dict[str, Any] = {name: values[name] for name in SCOPE if name in values}
         is_clear = row.problem is None and all(values[name] in self._known[name] for name in scope)
         is_clear = is_clear and not row.bad.intersection(SCOPE)
         if is_clear and values.get("type") == "permission" and "channel" in scope:
@@ -193,6 +193,9 @@ class Identifiers:
         self._issuers = {(i.kind, i.issuer) for source in policy.sources.sources for i in source.identifiers}
         self._issuers |= {(d.kind, d.issuer) for d in policy.destinations.destinations}
         self._token = Tokeniser(keys).token
+
+    def issuers_of(self, kind: str) -> frozenset[str]:
+        return frozenset(issuer for of, issuer in self._issuers if of == kind)
 
     def read(self, values: Mapping[str, str], prefix: str) -> tuple[Subject | None, Contact | None]:
         """The subject, and what the vault keeps of it where its kind is a contact."""

@@ -27,7 +27,7 @@ from orchestration.consent.models import (
     Record,
     microseconds,
 )
-from orchestration.consent.store import is_append_only, open_engine, raw_chunks
+from orchestration.consent.store import open_engine, raw_chunks
 from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
@@ -39,14 +39,17 @@ CHUNK = 10_000  # records at a time; SQLite takes 32,766 parameters in the look-
 class Ledger:
     """One ledger. Reading needs nothing else; appending needs the registry of subjects and the keys."""
 
-    def __init__(self, engine: Engine, registry: SubjectRegistry | None, keys: Keys | None) -> None:
+    def __init__(
+        self, engine: Engine, is_append_only: bool, registry: SubjectRegistry | None, keys: Keys | None
+    ) -> None:
         self._engine, self._registry = engine, registry
+        self.is_append_only = is_append_only  # whether the triggers that refuse UPDATE and DELETE were all there
         self._sealer = None if keys is None else DetailSealer(keys)
 
     @classmethod
     def open(cls, url_or_path: str | Path, registry: SubjectRegistry | None = None, keys: Keys | None = None) -> Ledger:
         """The ledger at a path or SQLAlchemy URL, made on first use."""
-        return cls(open_engine(url_or_path), registry, keys)
+        return cls(*open_engine(url_or_path), registry, keys)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -81,7 +84,9 @@ class Ledger:
     def _append_once(
         self, connection: Connection, records: Sequence[Record], refs: Mapping[str, str], at: int
     ) -> AppendReport:
-        keyed = {self.sealer.event_key(record.feed, record.event_id): record for record in reversed(records)}
+        keyed: dict[str, Record] = {}
+        for record in records:
+            keyed.setdefault(self.sealer.event_key(record.feed, record.event_id), record)
         known = self._known(connection, list(keyed))
         rows, payloads = [], []
         for key, record in keyed.items():
@@ -174,11 +179,6 @@ class Ledger:
             if event_key is None or self.sealer.open(event_key, payload, committed) is None:
                 return int(seq)
         return None
-
-    def is_append_only(self) -> bool:
-        """Whether the triggers that refuse UPDATE and DELETE are in place."""
-        with self._engine.begin() as connection:
-            return is_append_only(connection)
 
     def export_arrow(self, since: int = 0, until: int | None = None) -> dict[str, pa.Table]:
         """The records after `since` up to `until`, one table per type, with `subject_ref` instead of the subject."""

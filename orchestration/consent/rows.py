@@ -32,7 +32,7 @@ _SALVAGE = re.compile(r'"subject"\s*:\s*(\{[^{}]*\})')
 
 @dataclass
 class Row:
-    """One row: present values as text, `problem` where it could not be read as a row, `bad` where a value is no text."""
+    """One row: present values as text, `problem` where it is no readable row, `bad` where a value is no text."""
 
     row_no: int
     line: str

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestration.consent.chain import GENESIS
@@ -31,14 +31,18 @@ TRIGGERS = {
 }
 
 
-def open_engine(url_or_path: str | Path) -> Engine:
-    """The engine of a ledger, created if absent. Errors of its statements never show parameters."""
+def open_engine(url_or_path: str | Path) -> tuple[Engine, bool]:
+    """The engine of a ledger, created if absent, and whether it was append-only as found. A trigger that is
+    missing or altered stays so, for `verify` to tell of. Errors of its statements never show parameters."""
     engine = _engine(url_or_path)
     with engine.execution_options(is_writer=True).begin() as connection:
+        is_new = not inspect(connection).has_table("events")
         METADATA.create_all(connection)
-        for name, body in TRIGGERS.items():
-            connection.exec_driver_sql(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
-    return engine
+        was_append_only = is_new or _is_append_only(connection)
+        if is_new:
+            for name, body in TRIGGERS.items():
+                connection.exec_driver_sql(f"CREATE TRIGGER {name} {body}")
+    return engine, was_append_only
 
 
 def _engine(url_or_path: str | Path) -> Engine:
@@ -85,7 +89,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
-def is_append_only(connection: Connection) -> bool:
+def _is_append_only(connection: Connection) -> bool:
     """Whether every trigger is there, word for word."""
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
     found = {str(name): " ".join(str(sql).split()) for name, sql in rows}

@@ -43,7 +43,7 @@ def progress() -> Callable[[str], None]:
 
 @click.command()
 @click.option("--landing", type=click.Path(path_type=Path, file_okay=False), help="Folder of landing files.")
-@click.option("--as-of", callback=instant, help="T: for what instant the audience is built. Default: the last midnight.")
+@click.option("--as-of", callback=instant, help="T, for what instant to build. Default: the last midnight.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_obj
 def run(settings: Settings, landing: Path | None, as_of: datetime | None, as_json: bool) -> int:

@@ -1,14 +1,13 @@
 """Stage consent: the ledger, from consent feeds and the platform permissions that touchpoints signal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 
 import dagster as dg
 
-from orchestration.consent import importer
+from orchestration.consent.importer import import_feeds
 from orchestration.consent.ledger import open_ledger
+from orchestration.defs import notes
 from orchestration.defs.failures import RETRY, attempt
 from orchestration.defs.metadata import Made, Measured, measured
 from orchestration.defs.partitions import daily, moment
@@ -60,7 +59,7 @@ def events(site: Site) -> dg.AssetsDefinition:
         retry_policy=RETRY,
         required_resource_keys={"build_lock"},
     )
-    def import_feeds(context: dg.AssetExecutionContext) -> Iterator[Made]:
+    def append(context: dg.AssetExecutionContext) -> Iterator[Made]:
         at = moment(context, site)
         counts, holds = attempt(lambda: _import(site, at.now))
         yield dg.MaterializeResult(asset_key=key, metadata=measured(counts))
@@ -68,7 +67,7 @@ def events(site: Site) -> dg.AssetsDefinition:
         yield dg.AssetCheckResult(asset_key=key, check_name=RECONCILES, passed=whole)
         yield dg.AssetCheckResult(asset_key=key, check_name=CHAIN_HOLDS, passed=holds)
 
-    return import_feeds
+    return append
 
 
 def import_op(site: Site) -> dg.OpDefinition:
@@ -92,10 +91,16 @@ def import_op(site: Site) -> dg.OpDefinition:
 
 def _import(site: Site, now: datetime) -> tuple[dict[str, Measured], bool]:
     site.say("consent    importing")
-    reports = importer.import_feeds(site.home, site.policy, site.keys, site.landing, now=now)
+    url = site.settings.ledger_url
+    reports = import_feeds(site.home, site.policy, site.keys, site.landing, now=now, ledger_url=url)
     names = ("read", "accepted", "duplicates", "quarantined")
-    counts: dict[str, Measured] = {name: sum(getattr(report, name) for report in reports) for name in names}
-    with open_ledger(site.home, site.keys, site.settings.ledger_url) as (ledger, _):
+    counts: dict[str, Measured] = {name: sum(getattr(report, name) for report in reports.values()) for name in names}
+    counts["refused_files"] = sum(len(report.refused) for report in reports.values())
+    for report in reports.values():
+        for file, reason in report.refused.items():
+            site.say(f"           refused {file}: {reason}")
+    notes.leave(site.home, "consent", counts={name: int(number) for name, number in counts.items()})
+    with open_ledger(site.home, site.keys, url) as (ledger, _):
         holds = ledger.verify() is None
         counts["head_seq"], counts["head"] = ledger.head()
     site.say(f"           {counts['accepted']:,} new records, head {counts['head_seq']}")

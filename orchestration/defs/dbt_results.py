@@ -4,7 +4,9 @@ dagster-dbt's own stream would store error texts and failing rows (design §7), 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,11 +26,11 @@ def unique_ids(assets: dg.AssetsDefinition) -> tuple[dict[str, dg.AssetKey], dic
     return nodes, tests
 
 
-def events_of(assets: dg.AssetsDefinition, results: Mapping[str, Mapping[str, Any]], generation: str) -> Iterator[Made]:
-    """One event per model and test in `results` (dbt's id → result). Raises when any of them failed."""
+def events_of(assets: dg.AssetsDefinition, target: Path, generation: str) -> Iterator[Made]:
+    """One event per model and test in `target`/run_results.json. Raises when any of them failed."""
     nodes, tests = unique_ids(assets)
     failed: list[str] = []
-    for unique_id, result in results.items():
+    for unique_id, result in _results(target).items():
         status = str(result["status"])
         passed = status in GOOD or status in WARNED
         seconds = round(float(result.get("execution_time") or 0), 3)
@@ -51,3 +53,10 @@ def events_of(assets: dg.AssetsDefinition, results: Mapping[str, Mapping[str, An
     if failed:
         shown = ", ".join(sorted(failed)[:10])
         raise stop(f"{len(failed)} models or tests failed or were skipped: {shown}. Nothing is published")
+
+
+def _results(target: Path) -> dict[str, Mapping[str, Any]]:
+    path = target / "run_results.json"
+    if not path.is_file():
+        raise stop("dbt left no results; `assent doctor` tells whether it can start")
+    return {result["unique_id"]: result for result in json.loads(path.read_bytes())["results"]}

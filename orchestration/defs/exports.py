@@ -1,12 +1,11 @@
 """Stage exports: one asset per segment and destination, from the published generation and the ledger as it is now."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 
 import dagster as dg
 
+from orchestration.defs import notes
 from orchestration.defs.failures import attempt, stop
 from orchestration.defs.metadata import Made, Measured, measured
 from orchestration.defs.partitions import daily, moment
@@ -62,7 +61,9 @@ def audiences(site: Site) -> dg.AssetsDefinition:
                 yield dg.AssetCheckResult(passed=True, asset_key=spec.key, check_name=CHECK)
             return
         site.say("exports    rechecking the ledger, writing files")
-        for result in _export(site, moment(context, site).now):
+        results = _export(site, moment(context, site).now)
+        notes.leave(site.home, "exports", [check for result in results for check in result.checks])
+        for result in results:
             key = asset_key(site, result.segment, result.destination)
             yield dg.MaterializeResult(asset_key=key, metadata=measured(_counts(result)))
             yield dg.AssetCheckResult(

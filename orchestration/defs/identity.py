@@ -1,7 +1,5 @@
 """Stage identity: identifiers joined into groups, written into the build's own file."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from orchestration.defs.failures import attempt

@@ -1,11 +1,10 @@
 """Stage ingestion: one asset per source, from what lands (external assets) to the lake."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
 
+from orchestration.defs import notes
 from orchestration.defs.failures import RETRY, attempt
 from orchestration.defs.metadata import Made, measured
 from orchestration.defs.partitions import daily, moment
@@ -78,6 +77,7 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
             )
         )
         counts = report.counts()
+        notes.leave(site.home, f"ingestion_{source.name}", counts=counts)
         site.say(f"           {counts['accepted']:,} accepted, {counts['quarantined']:,} quarantined")
         for refused in report.refused:
             site.say(f"           refused {refused}")

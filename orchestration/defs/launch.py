@@ -45,7 +45,9 @@ class Failed:
 def launch_build(
     settings: Settings, *, as_of: datetime | None, now: datetime, say: Callable[[str], None] = quiet
 ) -> Site:
-    """Builds as of `as_of` (default: the end of the last business day, as at night). Returns the site; raises BuildFailedError, HomeError or PolicyError."""
+    """Builds as of `as_of` (default: the end of the last business day, as at night). Returns the site.
+
+    Raises BuildFailedError, HomeError or PolicyError."""
     say("loading    policy, dbt project, definitions")
     site = Site.load(settings, say=say)
     instant = as_of or latest_midnight(site, now)

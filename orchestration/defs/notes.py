@@ -18,9 +18,7 @@ def folder(home: Home) -> Path:
     return home.tmp / "notes"
 
 
-def leave(
-    home: Home, step: str, checks: Sequence[CheckResult] = (), counts: Mapping[str, int] | None = None
-) -> None:
+def leave(home: Home, step: str, checks: Sequence[CheckResult] = (), counts: Mapping[str, int] | None = None) -> None:
     """Replaces what `step` left: a retry does not count twice."""
     folder(home).mkdir(exist_ok=True)
     write_json(folder(home) / f"{step}.json", {"checks": [asdict(check) for check in checks], "counts": counts or {}})

@@ -1,7 +1,5 @@
 """Stage warehouse: inputs staged aside, the dbt models and their tests, the release gate, the published generation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
+from orchestration.defs import notes
 from orchestration.defs.dbt_results import events_of
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import Made, measured
@@ -18,6 +17,7 @@ from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.warehouse import dbt
 from orchestration.warehouse.build import Build
+from orchestration.warehouse.checks import dbt_checks
 from orchestration.warehouse.prepare import prepare
 from orchestration.warehouse.publish import publish
 from orchestration.warehouse.stage import stage_inputs
@@ -49,7 +49,16 @@ def inputs(site: Site) -> dg.AssetsDefinition:
     def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         at = moment(context, site)
         site.say("warehouse  staging inputs")
-        build = attempt(lambda: stage_inputs(site.home, site.policy, site.keys, as_of=at.as_of))
+        build = attempt(
+            lambda: stage_inputs(
+                site.home,
+                site.policy,
+                site.keys,
+                as_of=at.as_of,
+                policy_dir=site.policy_dir,
+                ledger_url=site.settings.ledger_url,
+            )
+        )
         return dg.MaterializeResult(
             metadata=measured(
                 {
@@ -105,12 +114,15 @@ def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsD
         dagster_dbt_translator=Translator(site),
         required_resource_keys={"build_lock"},
         pool=POOL,
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def build_models(context: dg.AssetExecutionContext) -> Iterator[Made]:
         build = attempt(lambda: Build.load(site.home))
         site.say("dbt        building and testing the models")
-        run = attempt(lambda: dbt.run_build(site.home, build.file(site.home), project))
-        yield from events_of(context.assets_def, run, site)
+        run = attempt(lambda: dbt.run_build(site.home, build.path(site.home), project))
+        checks = attempt(lambda: dbt_checks(run.target, project / "target" / "manifest.json"))
+        notes.leave(site.home, "dbt", checks)
+        yield from events_of(context.assets_def, run.target, build.generation)
 
     return build_models
 
@@ -129,8 +141,12 @@ def generation(site: Site) -> dg.AssetsDefinition:
     )
     def publish_generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         build = attempt(lambda: Build.load(site.home))
-        attempt(lambda: publish(site.home, build))
-        site.say(f"published  generation {build.generation}")
-        return dg.MaterializeResult(metadata=measured({"generation": build.generation}))
+        kept = site.policy.retention.generations_kept
+        now = moment(context, site).now
+        is_published = attempt(lambda: publish(site.home, build, now=now, generations_kept=kept))
+        site.say(f"{'published ' if is_published else 'evidence  '} generation {build.generation}")
+        return dg.MaterializeResult(
+            metadata=measured({"generation": build.generation, "is_published": int(is_published)})
+        )
 
     return publish_generation

@@ -6,46 +6,71 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
-from orchestration.demo.world import make_world
-from orchestration.errors import AssentError
+from orchestration.atomic import write_json
+from orchestration.demo.world import WorldReport, make_world
+from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
 from orchestration.settings import load_settings
 
+DEFAULTS = {"seed": 7, "people": 2000, "days": 60}
+RECORD = "world.json"  # in a demo home: which world it holds
+
 
 @click.command("demo")
 @click.option("--home", "root", type=click.Path(path_type=Path), help="The demo's home (default: ASSENT_HOME).")
 @click.option("--landing", type=click.Path(path_type=Path), help="Write the files here instead, without any home.")
-@click.option("--people", default=2000, show_default=True, type=click.IntRange(min=1))
-@click.option("--days", default=60, show_default=True, type=click.IntRange(min=1))
-@click.option("--seed", default=7, show_default=True, type=click.IntRange(min=0))
+@click.option("--people", type=click.IntRange(min=1), help="How many people (default: 2000).")
+@click.option("--days", type=click.IntRange(min=1), help="How many days (default: 60).")
+@click.option("--seed", type=click.IntRange(min=0), help="Another seed gives another world (default: 7).")
 @click.option("--as-of", "as_of", help="The world ends here, ISO 8601 with offset (default: the last midnight).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def demo(
-    root: Path | None, landing: Path | None, people: int, days: int, seed: int, as_of: str | None, as_json: bool
-) -> None:
-    """Make the demo world: four sources in their raw shapes and a consent history, the same for the same seed."""
-    policy = load_policy()
-    until = last_midnight(datetime.now(UTC), policy.organisation.zone) if as_of is None else parse_as_of(as_of)
+def demo(root: Path | None, landing: Path | None, as_of: str | None, as_json: bool, **sizes: int | None) -> None:
+    """Make the demo world: four sources in their raw shapes and a consent history, the same for the same seed.
+
+    What is not given is taken from the world that the home already holds, so that doing it again changes nothing."""
     if landing is not None and root is not None:
         raise click.UsageError("--landing writes files without a home; give it or --home, not both")
-    home = None if landing is not None else _demo_home(root, seed)
-    folder = landing if home is None else home.landing
-    assert folder is not None
-    report = make_world(folder, policy, seed=seed, people=people, days=days, as_of=until)
-    found = {"landing": str(folder), "as_of": until.isoformat(), "seed": seed, **asdict(report)}
+    given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
+    if as_of is not None:
+        given["as_of"] = parse_as_of(as_of).isoformat()
+    if landing is not None:
+        chosen = _chosen(given, {})
+        report = _make(landing, chosen)
+    else:
+        landing, chosen, report = _make_in_home(root or load_settings().home, given)
+    found = {"landing": str(landing), "as_of": chosen["as_of"], "seed": chosen["seed"], **asdict(report)}
     click.echo(json.dumps(found, ensure_ascii=False) if as_json else _sentence(found))
 
 
-def _demo_home(root: Path | None, seed: int) -> Home:
-    home = Home.open(root or load_settings().home, demo_seed=seed)
-    Keys.open(home)  # from the seed; home.json remembers their check value
-    return home
+def _make_in_home(root: Path, given: dict[str, Any]) -> tuple[Path, dict[str, Any], WorldReport]:
+    path = root / RECORD
+    recorded: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    chosen = _chosen(given, recorded)
+    if recorded and recorded != chosen:
+        raise HomeError("this home holds another demo world", where=str(root), remedy="Use another --home for this one")
+    home = Home.open(root, demo_seed=chosen["seed"])
+    with home.lock():
+        Keys.open(home)  # from the seed; home.json remembers their check value
+        write_json(path, chosen)
+        return home.landing, chosen, _make(home.landing, chosen)
+
+
+def _chosen(given: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
+    """What is given, else what the home holds, else the defaults. The clock is read here and nowhere else."""
+    midnight = last_midnight(datetime.now(UTC), load_policy().organisation.zone).isoformat()
+    return {**DEFAULTS, "as_of": midnight, **recorded, **given}
+
+
+def _make(landing: Path, chosen: dict[str, Any]) -> WorldReport:
+    sizes = {name: chosen[name] for name in DEFAULTS}
+    return make_world(landing, load_policy(), **sizes, as_of=datetime.fromisoformat(chosen["as_of"]))
 
 
 def last_midnight(now: datetime, zone: str) -> datetime:
@@ -65,11 +90,9 @@ def parse_as_of(text: str) -> datetime:
     return instant.astimezone(UTC)
 
 
-def _sentence(found: dict[str, object]) -> str:
-    touchpoints = found["touchpoints"]
-    assert isinstance(touchpoints, dict)
+def _sentence(found: dict[str, Any]) -> str:
     return (
         f"Made {found['people']} people, {found['visitors']} visitors and {found['personas']} personas over "
-        f"{found['days']} days until {found['as_of']}: {sum(touchpoints.values())} touchpoints and "
+        f"{found['days']} days until {found['as_of']}: {sum(found['touchpoints'].values())} touchpoints and "
         f"{found['consent_records']} consent records in {found['files']} files under {found['landing']}"
     )

@@ -30,16 +30,16 @@ def components(nodes: int, links: Ints) -> Ints:
     ones = np.ones(len(links), dtype=np.int8)
     graph = coo_array((ones, (links[:, 0], links[:, 1])), shape=(nodes, nodes))
     count, labels = connected_components(graph, directed=False)
-    smallest = np.full(count, nodes, dtype=np.int64)
+    smallest: Ints = np.full(count, nodes, dtype=np.int64)
     np.minimum.at(smallest, labels, np.arange(nodes))
-    return smallest[labels]
+    return np.asarray(smallest[labels], dtype=np.int64)
 
 
 def partition(nodes: int, links: Ints, anchor_class: Ints) -> Partition:
     """Cuts the graph until no group holds two anchors of one class.
 
     `anchor_class[i]` numbers the (kind, issuer) of an anchor, NONE for the rest. Each pass spreads, per class, the
-    anchors of the groups that hold two of them. Terminates: two anchors in one group always meet in something to cut."""
+    anchors of the groups that hold two of them. It ends: two anchors in one group always meet in something to cut."""
     is_ambiguous = np.zeros(nodes, dtype=np.bool_)
     is_cut = np.zeros(len(links), dtype=np.bool_)
     open_links = np.arange(len(links))
@@ -57,7 +57,6 @@ def partition(nodes: int, links: Ints, anchor_class: Ints) -> Partition:
             shared, crossing = _spread(nodes, links[among], sources, anchor_class != NONE)
             is_ambiguous[shared] = True
             is_cut[among[crossing]] = True
-    # links of groups without conflict were never dropped, so the last components are those of the whole graph
     return Partition(group, is_ambiguous, is_cut)
 
 

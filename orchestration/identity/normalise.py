@@ -43,7 +43,7 @@ def _clean(value: str) -> str | None:
 def opaque(value: str) -> str | None:
     """An id as the platform gave it: letters keep their case. None for placeholders, all zeros and masked values."""
     text = _clean(value)
-    if text is None or text.lower() in PLACEHOLDERS or "*" in text or not text.strip("0-"):
+    if text is None or text.lower() in PLACEHOLDERS or "*" in text or not text.strip(" 0-"):
         return None
     return text
 
@@ -128,7 +128,8 @@ FAST: dict[str, tuple[str, str]] = {
     ),
     "phone": (
         "'+86' || right(translate(value, ' -', ''), 11)",
-        f"regexp_full_match(translate(value, ' -', ''), '(?:\\+?86)?{CN_MOBILE}') AND NOT regexp_matches(value, '^[ +]*-') AND {_PLAIN}",
+        f"regexp_full_match(translate(value, ' -', ''), '(?:\\+?86)?{CN_MOBILE}') "
+        f"AND NOT regexp_matches(value, '^[ +]*-') AND {_PLAIN}",
     ),
 }
 

@@ -84,7 +84,7 @@ def _number_identifiers(con: duckdb.DuckDBPyConnection, sources: Iterable[str]) 
 
 
 def _number_links(con: duckdb.DuckDBPyConnection, as_of: datetime) -> None:
-    """Every pair that a record ever named; in force where the last record up to T links. At equal times unlinking wins."""
+    """Every pair that a record ever named; in force where the last record up to T links. Unlinking wins a tie."""
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE links_on_record AS

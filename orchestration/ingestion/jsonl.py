@@ -13,31 +13,35 @@ def parse(feed: Feed, lines: str) -> Parsed:
     """`lines` names a relation with file_no, row_no and line."""
     leaves = raw_columns(feed)
     levels = _levels(feed)
-    pointers = [_pointer(level) for level in levels]
+    members = [(*level, key) for level, keys in levels.items() for key in sorted(keys)]
     document = (
         f"SELECT file_no, row_no, line, CASE WHEN NOT {TOO_LONG} AND json_valid(line) THEN line END AS doc FROM {lines}"
     )
     taken = (
         f"SELECT *, json_extract_string(doc, {texts(_pointer(_steps(leaf)) for leaf in leaves)}) AS leaves, "
-        f"json_type(doc, {texts(_pointer(_steps(leaf)) for leaf in leaves)}) AS leaf_types, "
-        f"json_keys(doc, {texts(pointers)}) AS keys, json_type(doc, {texts(pointers)}) AS level_types FROM ({document})"
+        f"json_type(doc, {texts(_pointer(member) for member in [(), *members])}) AS types, "
+        f"json_keys(doc, {texts(_pointer(level) for level in levels)}) AS keys FROM ({document})"
     )
-    relation = f"SELECT file_no, row_no, line, {_problem(levels)} AS problem, leaves FROM ({taken})"
+    problem = _problem(levels, members, {_steps(leaf) for leaf in leaves})
+    relation = f"SELECT file_no, row_no, line, {problem} AS problem, leaves FROM ({taken})"
     return Parsed(relation, {leaf: f"leaves[{number}]" for number, leaf in enumerate(leaves, 1)})
 
 
-def _problem(levels: dict[Path, set[str]]) -> str:
-    unknown, doubled, broken = [], [], ["level_types[1] IS DISTINCT FROM 'OBJECT'"]
-    for number, children in enumerate(levels.values(), 1):
-        unknown.append(f"NOT list_has_all({texts(sorted(children))}, coalesce(keys[{number}], []))")
-        # Parsers differ on which of two equal keys counts, so neither does.
-        doubled.append(f"len(keys[{number}]) <> list_unique(keys[{number}])")
-        broken.append(f"coalesce(level_types[{number}], 'NULL') NOT IN ('OBJECT', 'NULL')")
+def _problem(levels: dict[Path, set[str]], members: list[Path], leaves: set[Path]) -> str:
+    """As many keys as known members present: then none is unknown and none comes twice. Only other rows are asked more."""
+    present = " + ".join(f"(types[{number}] IS NOT NULL)::INTEGER" for number in range(2, len(members) + 2))
+    keys = " + ".join(f"coalesce(len(keys[{number}]), 0)" for number in range(1, len(levels) + 1))
+    unknown = " OR ".join(
+        f"NOT list_has_all({texts(sorted(children))}, coalesce(keys[{number}], []))"
+        for number, children in enumerate(levels.values(), 1)
+    )
+    # Parsers differ on which of two equal keys counts, so such a row is malformed.
+    broken = [f"types[{n}] NOT IN ('OBJECT', 'NULL')" for n, member in enumerate(members, 2) if member in levels]
+    nested = [f"types[{n}] IN ('OBJECT', 'ARRAY')" for n, member in enumerate(members, 2) if member in leaves]
     return (
-        f"CASE WHEN {TOO_LONG} THEN 'oversized' WHEN doc IS NULL THEN 'malformed' "
-        f"WHEN {' OR '.join([*broken, *doubled])} THEN 'malformed' "
-        f"WHEN {' OR '.join(unknown)} THEN 'unknown_field' "
-        "WHEN list_has_any(leaf_types, ['OBJECT', 'ARRAY']) THEN 'bad_value' END"
+        f"CASE WHEN {TOO_LONG} THEN 'oversized' WHEN doc IS NULL OR types[1] <> 'OBJECT' THEN 'malformed' "
+        f"WHEN {keys} <> {present} THEN CASE WHEN {unknown} THEN 'unknown_field' ELSE 'malformed' END "
+        f"WHEN {' OR '.join([*broken, *nested, 'false'])} THEN 'bad_value' END"
     )
 
 

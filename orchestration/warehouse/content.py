@@ -1,4 +1,4 @@
-"""The content hash of a generation: equal marts and governance tables give equal hashes, whoever built them, when and where."""
+"""The content hash of a generation: equal marts and governance tables give equal hashes, wherever they were built."""
 
 from __future__ import annotations
 

@@ -49,7 +49,16 @@ def environment(home: Home, build_file: Path) -> dict[str, str]:
 
 def build_arguments(home: Home, project: Path) -> list[str]:
     """The arguments of the one `dbt build` of a generation, after the name of the program."""
-    return ["build", "--no-partial-parse", "--exclude-resource-type", "unit_test", "--target-path", str(target_path(home)), *_places(project), *_quiet()]
+    return [
+        "build",
+        "--no-partial-parse",
+        "--exclude-resource-type",
+        "unit_test",
+        "--target-path",
+        str(target_path(home)),
+        *_places(project),
+        *_quiet(),
+    ]
 
 
 def run_build(home: Home, build_file: Path, project: Path) -> DbtRun:
@@ -92,7 +101,13 @@ def parse(home: Home, project: Path) -> None:
 def _dbt(arguments: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dbt.cli.main", *arguments]
     return subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
 
 

@@ -20,7 +20,7 @@ def memory_limit() -> str:
     return f"{min(MOST_MEMORY, int(physical * SHARE_OF_MEMORY)) // 1_000_000}MB"
 
 
-def config(home: Home) -> dict[str, str | bool | int]:
+def config(home: Home) -> dict[str, str | bool | int | float | list[str]]:
     """The settings of every connection. Spilled rows are personal data too, so they go to the home's own tmp."""
     return {
         "temp_directory": str(home.tmp / "duckdb"),

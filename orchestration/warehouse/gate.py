@@ -1,4 +1,4 @@
-"""The release gate: a build gets a receipt only when every blocking check passed on one whole file. No receipt, no publication."""
+"""The release gate: a build gets its receipt only when every blocking check passed; without one nothing is published."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUIRED_STAGES = frozenset({"dbt", "marts"})  # dbt's tests inside, great-expec
 SHOWN = 10
 
 
-class NotReleased(AssentError):
+class NotReleasedError(AssentError):
     """A check failed, or was not made: the published generation stays in force."""
 
 
@@ -37,16 +37,18 @@ class Receipt(BaseModel):
 
 
 def release(home: Home, build: Build, checks: Sequence[CheckResult]) -> Receipt:
-    """Writes the receipt of the build. Raises NotReleased, and leaves none, when anything is missing or failed."""
+    """Writes the receipt of the build. Raises NotReleasedError, and leaves none, when anything is missing or failed."""
     receipt_path(home, build).unlink(missing_ok=True)
     found = [*checks, *_check_file(home, build)]
     lacking = sorted(REQUIRED_STAGES - {check.stage for check in checks})
     if lacking:
-        raise NotReleased(f"no checks were made of: {', '.join(lacking)}", where="release gate", remedy="Run the whole build")
+        raise NotReleasedError(
+            f"no checks were made of: {', '.join(lacking)}", where="release gate", remedy="Run the whole build"
+        )
     failed = [check for check in found if check.blocks]
     if failed:
         names = "; ".join(f"{check.name} ({check.detail})" if check.detail else check.name for check in failed[:SHOWN])
-        raise NotReleased(
+        raise NotReleasedError(
             f"{len(failed)} of {len(found)} checks failed: {names}",
             where="release gate",
             remedy="The published generation is unchanged. Correct the cause and run again",
@@ -81,9 +83,9 @@ def file_sha256(path: Path) -> str:
 
 
 def _check_file(home: Home, build: Build) -> list[CheckResult]:
-    """The file is of this build alone (fault A4) and holds every segment of its policy. Leaves no log file beside it."""
+    """The file is of this build alone (fault A4) and holds every segment of its policy. No log stays beside it."""
     if not build.path(home).is_file():
-        raise NotReleased("the build's file is gone", where="release gate", remedy="Run the build again")
+        raise NotReleasedError("the build's file is gone", where="release gate", remedy="Run the build again")
     con = connect(home, build.path(home))
     try:
         con.execute("CHECKPOINT")
@@ -96,8 +98,12 @@ def _check_file(home: Home, build: Build) -> list[CheckResult]:
     return [
         CheckResult("gate", "the file is of this build alone", builds == [build.generation]),
         CheckResult("gate", "the file is of this policy alone", versions == [build.policy_hash]),
-        CheckResult("gate", "every segment is built", segments <= built, "error", f"{len(segments - built)} are missing"),
-        CheckResult("gate", "no segment is left over", built <= segments, "error", f"{len(built - segments)} are too many"),
+        CheckResult(
+            "gate", "every segment is built", segments <= built, "error", f"{len(segments - built)} are missing"
+        ),
+        CheckResult(
+            "gate", "no segment is left over", built <= segments, "error", f"{len(built - segments)} are too many"
+        ),
     ]
 
 

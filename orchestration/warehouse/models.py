@@ -19,7 +19,7 @@ CANONICAL_COLUMNS = (
 )  # fmt: skip
 
 
-class ModelMissing(AssentError):
+class ModelMissingError(AssentError):
     """The policy names a model that nobody wrote."""
 
     exit_code = ExitCode.POLICY
@@ -47,7 +47,7 @@ class Models:
         for root in (self.policy_dir, DBT_PROJECT):
             if (root / relative).is_file():
                 return root / relative
-        raise ModelMissing(
+        raise ModelMissingError(
             f"the model {relative.name} is missing",
             where=str(self.policy_dir / named_in),
             remedy=f"Write {self.policy_dir / relative}. {what_it_selects}",

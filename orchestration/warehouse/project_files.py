@@ -21,7 +21,7 @@ GROUPS = {
 }
 SEGMENT_COLUMNS = {
     "audience_key": ("varchar", "Pseudonym of the person for this purpose only"),
-    "admitted_by": ("bigint", "Sequence number of the ledger event that admits the person; empty where a contract or no opt-out does"),
+    "admitted_by": ("bigint", "Sequence number of the ledger event that admits the person; empty where no opt-out does"),
     "notice": ("varchar", "Notice and version under which the consent was given"),
     "consent_until": ("timestamp", "When that consent ends (UTC)"),
 }  # fmt: skip
@@ -138,7 +138,7 @@ def _staging_model(source: Source) -> dict[str, Any]:
 
 
 def _segment_model(segment: Segment) -> dict[str, Any]:
-    standard = [
+    standard: list[dict[str, Any]] = [
         {"name": name, "data_type": kind, "description": description}
         for name, (kind, description) in SEGMENT_COLUMNS.items()
     ]

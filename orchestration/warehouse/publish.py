@@ -4,6 +4,7 @@ A reader follows the pointer and sees a whole generation, the old or the new, wh
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
 from orchestration.warehouse.build import Build, evidence_file, warehouse_file
 from orchestration.warehouse.duckdb_settings import connect
-from orchestration.warehouse.gate import NotReleased, file_sha256, read_receipt, receipt_path
+from orchestration.warehouse.gate import NotReleasedError, file_sha256, read_receipt, receipt_path
 
 GENERATIONS_KEPT = 3
 
@@ -39,16 +40,18 @@ class Published(BaseModel):
 def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = GENERATIONS_KEPT) -> bool:
     """Puts a released build in force. False: it is older than what is published, and is kept as evidence only.
 
-    Raises NotReleased without a receipt for exactly this file. Publishing the same generation again changes nothing."""
+    Raises NotReleasedError without a receipt for exactly this file. Publishing a generation again changes nothing."""
     receipt = read_receipt(receipt_path(home, build))
     file = build.path(home)
     if receipt is None or not file.is_file():
         current = published(home)
         if current is not None and current.generation == build.generation and not file.exists():
             return True  # a retried step: it is in force already
-        raise NotReleased("the build has no release receipt", where="publish", remedy="Run the checks of the build first")
+        raise NotReleasedError(
+            "the build has no release receipt", where="publish", remedy="Run the checks of the build first"
+        )
     if (receipt.generation, receipt.file_sha256) != (build.generation, file_sha256(file)):
-        raise NotReleased("the file has changed since its checks", where="publish", remedy="Run the build again")
+        raise NotReleasedError("the file has changed since its checks", where="publish", remedy="Run the build again")
     current = published(home)
     if current is not None and _is_older(build, current):
         _keep_as_evidence(home, build, generations_kept)
@@ -66,10 +69,8 @@ def published(home: Home) -> Published | None:
     if not home.published.exists():
         return None
     found: Published | None = None
-    try:
+    with contextlib.suppress(OSError, ValidationError):
         found = Published.model_validate_json(home.published.read_bytes())
-    except (OSError, ValidationError):
-        pass
     if found is None or not warehouse_file(home, found.generation).is_file():
         raise HomeError("the published generation is damaged", where=str(home.published), remedy="Run `assent run`")
     receipt = read_receipt(release_path(home, found.generation))

@@ -50,7 +50,8 @@ _DECLARED: dict[str, dict[str, str]] = {
 
 def columns_of(ddl: str) -> Columns:
     """`a VARCHAR, b BIGINT` as a mapping."""
-    return {name: kind for name, kind in (part.split() for part in ddl.split(","))}
+    names_and_types = (part.split() for part in ddl.split(","))
+    return {name: kind for name, kind in names_and_types}  # noqa: C416 - `dict()` would hide that they are pairs
 
 
 DECLARED: dict[str, dict[str, Columns]] = {

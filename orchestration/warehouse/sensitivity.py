@@ -23,7 +23,7 @@ _PLACEHOLDERS = ("(select 1)", "jinja_name")
 _WILDCARD = re.compile(r"[%_]")
 
 
-class SqlUnreadable(AssentError):
+class SqlUnreadableError(AssentError):
     """A segment's SQL cannot be read, so nothing can be said about what it reveals."""
 
     exit_code = ExitCode.POLICY
@@ -82,7 +82,7 @@ def parse_model(sql: str, what: str) -> tuple[exp.Expr, list[str]]:
             tree = sqlglot.parse_one(_EXPRESSION.sub(placeholder, bare), dialect="duckdb")
             if isinstance(tree, exp.Query):
                 return tree, quoted
-    raise SqlUnreadable(
+    raise SqlUnreadableError(
         f"{what} cannot be read",
         where="sensitivity",
         remedy="Write one plain SELECT in which each {{ }} stands for a table, a column, a value or a query",
@@ -116,4 +116,3 @@ def _is_sensitive(value: str, rule: SensitiveValue) -> bool:
 def _comes_from(column: str, fields: set[str]) -> bool:
     """Is it a lake column of one of the fields (`field`, `field_token`, `field_on`, `field_<bucket>`)?"""
     return any(column == field or column.startswith(f"{field}_") for field in fields)
-

@@ -140,7 +140,7 @@ def _parquet(files: Sequence[Path]) -> str | None:
 
 
 def _complete_days(home: Home, source: Source) -> list[tuple[str, object]]:
-    """The days for which every feed with a completion marker has delivered. Without markers nothing is known complete."""
+    """The days for which every feed with a completion marker has delivered. Without markers none is."""
     marked = [feed.name for feed in source.feeds if feed.marker is not None]
     if not marked:
         return []

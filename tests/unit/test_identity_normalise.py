@@ -56,6 +56,7 @@ def one(kind: IdentifierKind, value: str) -> str | None:
         ("opaque", " oXyZ_1 ", "oXyZ_1"),
         ("opaque", "null", None),
         ("opaque", "UNDEFINED", None),
+        ("opaque", "- 0", None),
         ("opaque", "00000000-0000-0000-0000-000000000000", None),
         ("opaque", "a\x00b", None),
         ("opaque", "", None),
@@ -72,14 +73,25 @@ def test_value_becomes_canonical_or_nobody(kind: str, value: str, expected: str 
     assert one(ALL[kind], value) == expected
 
 
-PIECES = st.sampled_from([*"0123456789", "138", "86", "+", "+86", "-", " ", ".", ".0", "(", ")", "*", "@", "a", "B", "É",
-                          "E+10", "转", "５", "\u00a0", "\u200b", "\t", "null", "İ", "'"])  # fmt: skip
+PIECES = st.sampled_from([*"0123456789", "138", "86", "+", "+86", "-", " ", ".", ".0", "(", ")", "*", "@", "a", "B",
+                          "É", "E+10", "转", "５", "\u00a0", "\u200b", "\t", "null", "İ", "'"])  # fmt: skip
 VALUES = st.lists(PIECES, max_size=16).map("".join) | st.from_regex(rf"\A(?:\+?86)?{CN_MOBILE}\Z")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=30))
-@example(["17012345678", "+8617112345678", "-13812345678", "13812345678-", "+ 8613812345678", "+-8613812345678"])
+@example(
+    [
+        "17012345678",
+        "+8617112345678",
+        "-13812345678",
+        "13812345678-",
+        "+ 8613812345678",
+        "+-8613812345678",
+        "- 0",
+        " -0 0",
+    ]
+)
 def test_columns_give_the_same_as_single_values(values: list[str]) -> None:
     CON.execute("CREATE OR REPLACE TEMP TABLE v AS SELECT unnest($1::VARCHAR[]) AS value", [values])
     for kind in ALL.values():

@@ -123,7 +123,7 @@ BROKEN = [
     ("segments", "channels: [call]", "channels: [push]",
      "segments", "`push` is no channel of purpose treatment_recall"),
     ("segments", "channels: [call]", "channels: [sms]", "segments", "`clinic_call_centre` delivers on call"),
-    ("segments", "destinations: [push_service]", "destinations: [pushservice]", "segments", "`pushservice` is no destination"),
+    ("segments", "destinations: [push_service]", "destinations: [pushservice]", "segments", "`pushservice`"),
     ("segments", "destinations: [email_service, overseas_crm]", "destinations: [email_service, partner_ads]",
      "segments", "goes to partner_ads"),
     ("segments", "name: birth_month, type", "name: birthday, type", "segments", "may not show `birthday`"),

@@ -1,0 +1,147 @@
+"""Stage evidence: the suites on every mart, the release gate that needs them, and the report of the generation."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from orchestration.defs import exports, notes
+from orchestration.defs.failures import attempt
+from orchestration.defs.metadata import measured
+from orchestration.defs.partitions import daily
+from orchestration.defs.resources import POOL
+from orchestration.defs.site import TEAM, Site
+from orchestration.evidence import counts, expectations, report
+from orchestration.warehouse.build import Build
+from orchestration.warehouse.checks import CheckResult
+from orchestration.warehouse.content import content_hash
+from orchestration.warehouse.duckdb_settings import connect
+from orchestration.warehouse.gate import release
+
+GROUP = "evidence"
+# The sentences of `expectations.mart_suite`, which cannot be asked: importing great-expectations takes seconds.
+MART_SENTENCES = (
+    "columns_are_those_of_its_contract",
+    "columns_are_those_its_purpose_shows",
+    "every_person_appears_once_under_a_key",
+    "no_column_holds_a_direct_identifier",
+    "nothing_is_past_its_retention",
+)
+
+
+def definitions(site: Site) -> dg.Definitions:
+    return dg.Definitions(assets=[receipt(site), generation_report(site)], asset_checks=[marts(site)])
+
+
+def mart_check_specs(site: Site) -> dict[str, dg.AssetCheckSpec]:
+    """Name of a check result → the check on its mart."""
+    return {
+        f"{segment.name}: {sentence}": dg.AssetCheckSpec(
+            sentence,
+            asset=site.key("marts", segment.name),
+            blocking=True,
+            description="great-expectations on what leaves: retention and minimisation.",
+        )
+        for segment in site.policy.segments.segments
+        for sentence in MART_SENTENCES
+    }
+
+
+def marts(site: Site) -> dg.AssetChecksDefinition:
+    specs = mart_check_specs(site)
+
+    @dg.multi_asset_check(
+        name="marts_checks", specs=list(specs.values()), pool=POOL, required_resource_keys={"build_lock"}
+    )
+    def check_marts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        site.say("checks     great-expectations on every mart")
+        results = attempt(lambda: _check_marts(site))
+        notes.leave(site.home, "marts", results)
+        for result in results:
+            spec = specs[result.name]
+            yield dg.AssetCheckResult(passed=result.passed, asset_key=spec.asset_key, check_name=spec.name)
+
+    return check_marts
+
+
+def _check_marts(site: Site) -> list[CheckResult]:
+    build = Build.load(site.home)
+    con = connect(site.home, build.path(site.home), read_only=True)
+    try:
+        return expectations.check_marts(con, site.policy, as_of=build.as_of)
+    finally:
+        con.close()
+
+
+def receipt(site: Site) -> dg.AssetsDefinition:
+    segments = [site.key("marts", segment.name) for segment in site.policy.segments.segments]
+    governance = [site.key("governance", name) for name in ("decisions_by_purpose", "segment_waterfalls", "coverage")]
+
+    @dg.asset(
+        key=site.key("warehouse", "release"),
+        deps=[*segments, *governance],
+        group_name="warehouse",
+        owners=[TEAM],
+        kinds={"json"},
+        description="The receipt that every check passed, bound to the bytes of the file. Nothing leaves without it.",
+        partitions_def=daily(site),
+        pool=POOL,
+        required_resource_keys={"build_lock"},
+    )
+    def pass_gate(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        given = attempt(lambda: release(site.home, Build.load(site.home), notes.all_checks(site.home)))
+        site.say(f"release    {given.checks_passed} checks passed, {given.checks_failed} warnings")
+        return dg.MaterializeResult(
+            metadata=measured({"checks_passed": given.checks_passed, "file_sha256": given.file_sha256})
+        )
+
+    return pass_gate
+
+
+def generation_report(site: Site) -> dg.AssetsDefinition:
+    delivered = [exports.asset_key(site, segment.name, place.name) for segment, place in exports.pairs(site)]
+
+    @dg.asset(
+        key=site.key("evidence", "report"),
+        deps=[site.key("warehouse", "generation"), site.key("governance", "segment_waterfalls"), *delivered],
+        group_name=GROUP,
+        owners=[TEAM],
+        kinds={"html", "json"},
+        description="What was measured about the generation, in Chinese and English, and that it sums up.",
+        partitions_def=daily(site),
+        pool=POOL,
+        required_resource_keys={"build_lock"},
+    )
+    def write_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        site.say("evidence   summary and report")
+        summary = attempt(lambda: _write_report(site))
+        return dg.MaterializeResult(
+            metadata=measured(
+                {
+                    "generation": summary["generation"],
+                    "content_hash": summary["content_hash"],
+                    "checks_passed": summary["checks"]["passed"],
+                    "checks_failed": summary["checks"]["failed"],
+                }
+            )
+        )
+
+    return write_report
+
+
+def _write_report(site: Site) -> counts.Summary:
+    build, found = Build.load(site.home), notes.all_counts(site.home)
+    prefix = "ingestion_"
+    delivered = {step.removeprefix(prefix): numbers for step, numbers in found.items() if step.startswith(prefix)}
+    checks = notes.all_checks(site.home)
+    summary = counts.summarise(
+        site.home,
+        site.policy,
+        build,
+        checks=checks,
+        content_hash=content_hash(site.home, build.generation),
+        redelivered={source: numbers["redelivered_files"] for source, numbers in delivered.items()},
+    )
+    counts.save(site.home, summary)
+    report.save_checks(site.home, build.generation, checks)
+    report.write_report(site.home, site.policy, build.generation)
+    return summary

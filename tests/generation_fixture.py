@@ -1,0 +1,238 @@
+"""A tiny published generation made by hand: five people of the shop, one of the clinic, and the tables dbt would write.
+
+The home, keys, vault, ledger, gate and publication are the real ones; only dbt's output is written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.consent.ledger import open_ledger
+from orchestration.consent.models import Record, Subject
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.identity.vault import Vault
+from orchestration.ingestion.lake import Manifest as Batch
+from orchestration.ingestion.lake import write_manifest
+from orchestration.policy.loader import SHIPPED, load_policy, policy_hash
+from orchestration.policy.schema import Policy
+from orchestration.policy.tables import write_policy_tables
+from orchestration.warehouse.build import Build
+from orchestration.warehouse.checks import CheckResult
+from orchestration.warehouse.duckdb_settings import connect
+from orchestration.warehouse.gate import release
+from orchestration.warehouse.publish import publish
+from orchestration.warehouse.relations import DECLARED
+
+AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
+GRANTED = datetime(2026, 4, 1, tzinfo=UTC)
+LATER = AS_OF + timedelta(hours=2)
+SMS, RECALL, PUSH, EMAIL = "consulted_not_bought_7", "treatment_recall", "birthday_month", "second_purchase"
+ISSUERS = {"phone": "e164", "email": "email", "push": "shop.app", "openid": "wx-oa-shop", "cookie": "shop.example.com"}
+
+DBT_TABLES = {
+    "intermediate.int_identifiers_resolved": "identifier_id BIGINT, controller VARCHAR, token VARCHAR, kind VARCHAR, "
+    "issuer VARCHAR, is_strong BOOLEAN, is_ambiguous BOOLEAN, group_id BIGINT, person_key VARCHAR, is_joined BOOLEAN",
+    "intermediate.int_segment_people": "segment VARCHAR, purpose VARCHAR, person_key VARCHAR, audience_key VARCHAR, "
+    "is_permitted BOOLEAN, is_member BOOLEAN, reason VARCHAR, admitted_by BIGINT, notice VARCHAR, consent_until TIMESTAMP",
+    "intermediate.int_activations_decided": "segment VARCHAR, destination VARCHAR, channel VARCHAR, person_key VARCHAR, "
+    "audience_key VARCHAR, contact_token VARCHAR, contact_kind VARCHAR, reason VARCHAR, admitted_by BIGINT, "
+    "notice VARCHAR, consent_until TIMESTAMP",
+    "intermediate.int_decisions": "touchpoint_key VARCHAR, controller VARCHAR, person_key VARCHAR, purpose VARCHAR, "
+    "reason VARCHAR",
+    "intermediate.int_permissions_now": "person_key VARCHAR, controller VARCHAR, purpose VARCHAR, category VARCHAR, "
+    "recipient VARCHAR, scope_bit INTEGER, reason VARCHAR, admitted_by BIGINT, notice VARCHAR, consent_until TIMESTAMP",
+    "governance.decisions_by_purpose": "purpose VARCHAR, reason VARCHAR, touchpoints BIGINT",
+    "governance.segment_waterfalls": "segment VARCHAR, step_order BIGINT, step VARCHAR, destination VARCHAR, "
+    "reason VARCHAR, people BIGINT",
+    "governance.coverage": "source VARCHAR, controller VARCHAR, touchpoints BIGINT, with_person BIGINT, permitted_any BIGINT",
+    "governance.deletions_due": "source VARCHAR, category VARCHAR, business_day DATE, rows_due BIGINT",
+}
+CHANNELS = {"sms_gateway": ("sms", "phone"), "clinic_call_centre": ("call", "phone"), "push_service": ("push", "push"),
+            "email_service": ("email", "email"), "wechat_broadcast": ("wechat_oa", "openid")}  # fmt: skip
+DESTINATIONS = {SMS: "sms_gateway", RECALL: "clinic_call_centre", PUSH: "push_service", EMAIL: "email_service"}
+
+
+@dataclass
+class Person:
+    """`name` is for the tests; `cookie` stands for an identifier that only denials reach."""
+
+    name: str
+    controller: str = "shop"
+    contacts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"person-{self.name}"
+
+    def audience_key(self, purpose: str) -> str:
+        return (f"{ord(self.name[0]):02x}{len(purpose):02x}" * 8)[:32]
+
+
+def people() -> list[Person]:
+    shop = [
+        Person(
+            name,
+            contacts={"phone": f"+8613800138{n:03}", "email": f"{name}@example.com", "push": f"=push-{name}",
+                      "openid": f"openid-{name}", "cookie": f"cookie-{name}"},
+        )
+        for n, name in enumerate(("ann", "bob", "cat", "dan", "eve"))
+    ]  # fmt: skip
+    return [*shop, Person("fay", controller="clinic", contacts={"phone": "+8613900139000"})]
+
+
+@dataclass
+class World:
+    home: Home
+    policy: Policy
+    keys: Keys
+    build: Build
+    people: dict[str, Person]
+
+    def token(self, name: str, kind: str) -> str:
+        return Tokeniser(self.keys).token(kind, ISSUERS[kind], self.people[name].contacts[kind])
+
+    def subject(self, name: str, kind: str = "phone") -> Subject:
+        return Subject(self.token(name, kind), kind, ISSUERS[kind])
+
+    def tell(self, name: str, *, kind: str = "phone", at: datetime = LATER, **parts: Any) -> None:
+        """Appends one record about a person to the ledger, as a consent feed would."""
+        values: dict[str, Any] = {"controller": self.people[name].controller, "type": "consent", "feed": "consent_center"}
+        with open_ledger(self.home, self.keys) as (ledger, _):
+            event_id = f"test-{ledger.head()[0]}"
+            record = Record(event_id=event_id, effective_at=at, subject=self.subject(name, kind), **(values | parts))
+            ledger.append([record], at)
+
+    def hear(self, at: datetime, state: str = "complete") -> None:
+        """The consent feed was heard at `at`."""
+        with open_ledger(self.home, self.keys) as (ledger, _):
+            record = Record(event_id=f"heard-{at}", type="feed", feed="consent_center", effective_at=at,
+                            state=state, batch=f"batch-{at:%d%H}")  # fmt: skip
+            ledger.append([record], at)
+
+
+def shrunk_policy() -> Policy:
+    """The shipped policy with segments of two people allowed."""
+    policy = load_policy(SHIPPED)
+    small = tuple(s.model_copy(update={"minimum_size": 2 if s.name != RECALL else 1}) for s in policy.segments.segments)
+    return policy.model_copy(update={"segments": policy.segments.model_copy(update={"segments": small})})
+
+
+def make_world(root: Path, *, consent_until: datetime | None = None) -> World:
+    """A home under `root` with one published generation."""
+    home = Home.open(root / "home", demo_seed=7)
+    policy, keys = shrunk_policy(), Keys.from_seed(7)
+    everyone = people()
+    build = Build(AS_OF, policy_hash(policy, SHIPPED), "", 0, "lake", "", keys.id, "code")
+    world = World(home, policy, keys, build, {person.name: person for person in everyone})
+    _fill_vault(world)
+    world.hear(AS_OF)
+    for person in everyone:
+        purpose = "sms_marketing" if person.controller == "shop" else "treatment_recall"
+        world.tell(person.name, at=GRANTED, decision="grant", purpose=purpose, method="explicit_click",
+                   notice_id="privacy", notice_version="2")  # fmt: skip
+    with open_ledger(home, keys) as (ledger, registry):
+        seq, head = ledger.head()
+        staged = ledger.staged(registry, policy)
+    world.build = Build(AS_OF, build.policy_hash, head, seq, "lake", "", keys.id, "code")
+    con = connect(home, world.build.path(home))
+    _write_generation(con, world, staged, consent_until or AS_OF + timedelta(days=300))
+    con.close()
+    release(home, world.build, [CheckResult("dbt", "tests pass", True), CheckResult("marts", "suites pass", True)])
+    assert publish(home, world.build, now=AS_OF)
+    _write_batches(world)
+    return world
+
+
+def _fill_vault(world: World) -> None:
+    contactable = {kind.name for kind in world.policy.organisation.identifier_kinds if kind.contact}
+    with Vault(world.home, world.keys) as vault:
+        vault.put([
+            (world.token(person.name, kind), kind, ISSUERS[kind], plain)
+            for person in world.people.values() for kind, plain in person.contacts.items() if kind in contactable
+        ])  # fmt: skip
+
+
+def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict[str, Any], until: datetime) -> None:
+    for schema in ("meta", "ledger", "identity", "intermediate", "marts", "governance"):
+        con.execute(f"create schema if not exists {schema}")
+    write_policy_tables(con, world.policy, policy_hash=world.build.policy_hash, sensitive_segments=frozenset({RECALL}))
+    con.execute("create table meta.builds as select ? as generation", [world.build.generation])
+    for table in ("consent_events", "contracts"):
+        names = ", ".join(DECLARED["ledger"][table])
+        con.register("staged_table", staged[table])
+        con.execute(f"create table ledger.{table} as select {names} from staged_table")
+        con.unregister("staged_table")
+    for table, columns in DBT_TABLES.items():
+        con.execute(f"create table {table} ({columns})")
+    con.execute("create table identity.denial_reach (identifier_id BIGINT, group_id BIGINT)")
+    _write_identifiers(con, world)
+    for segment in world.policy.segments.segments:
+        extra = "".join(f", {column.name} {column.type}" for column in segment.columns)
+        con.execute(f"create table marts.{segment.name} (audience_key VARCHAR, admitted_by BIGINT, notice VARCHAR, "
+                    f"consent_until TIMESTAMP{extra})")  # fmt: skip
+    _write_members(con, world, until.replace(tzinfo=None))
+    _write_governance(con, world)
+
+
+def _write_identifiers(con: duckdb.DuckDBPyConnection, world: World) -> None:
+    number = 0
+    for group, person in enumerate(world.people.values()):
+        for kind in person.contacts:
+            number += 1
+            row = [number, person.controller, world.token(person.name, kind), kind, ISSUERS[kind], True, False, group,
+                   person.key, True]  # fmt: skip
+            con.execute(f"insert into intermediate.int_identifiers_resolved values ({', '.join('?' * 10)})", row)
+            con.execute("insert into identity.denial_reach values (?, ?)", [number, group])
+
+
+def _write_members(con: duckdb.DuckDBPyConnection, world: World, until: datetime) -> None:
+    purposes = {segment.name: segment.purpose for segment in world.policy.segments.segments}
+    for segment, destination in DESTINATIONS.items():
+        channel, kind = CHANNELS[destination]
+        controller = "clinic" if segment == RECALL else "shop"
+        for seq, person in enumerate(p for p in world.people.values() if p.controller == controller):
+            key, seq = person.audience_key(purposes[segment]), seq + (7 if segment == RECALL else 2)
+            extra = [3] if len(con.execute(f"describe marts.{segment}").fetchall()) == 5 else []
+            marks = ", ".join("?" * (4 + len(extra)))
+            con.execute(f"insert into marts.{segment} values ({marks})", [key, seq, "privacy@2", until, *extra])
+            member = [segment, purposes[segment], person.key, key, True, True, None, seq, "privacy@2", until]
+            con.execute(f"insert into intermediate.int_segment_people values ({', '.join('?' * 10)})", member)
+            row = [segment, destination, channel, person.key, key, world.token(person.name, kind), kind, None, seq,
+                   "privacy@2", until]  # fmt: skip
+            con.execute(f"insert into intermediate.int_activations_decided values ({', '.join('?' * 11)})", row)
+    for name, reason in (("gus", "withdrawn"), ("hal", None)):  # one refused, one whom the rule did not choose
+        row = [SMS, "sms_marketing", f"person-{name}", f"{name}-key", reason is None, False, reason, None, None, None]
+        con.execute(f"insert into intermediate.int_segment_people values ({', '.join('?' * 10)})", row)
+
+
+def _write_governance(con: duckdb.DuckDBPyConnection, world: World) -> None:
+    con.execute("insert into governance.coverage values ('web', 'shop', 900, 700, 420), ('in_store', 'shop', 90, 80, 60), "
+                "('in_store', 'clinic', 10, 10, 8)")  # fmt: skip
+    for n, purpose in enumerate(p.name for p in world.policy.purposes.purposes):
+        rows = [("permit", 400 - 40 * n), ("no_consent", 300 + 40 * n), ("withdrawn", 100), ("before_consent", 200)]
+        for reason, count in rows:
+            con.execute("insert into governance.decisions_by_purpose values (?, ?, ?)", [purpose, reason, count])
+    falls = [(1, "all", None, 14), (2, "known", "ambiguous_identity", 2), (2, "known", None, 12),
+             (3, "permitted", "no_consent", 4), (3, "permitted", "withdrawn", 1), (3, "permitted", None, 7),
+             (4, "in_segment", "not_selected", 2), (4, "in_segment", None, 5)]  # fmt: skip
+    for segment in (SMS, PUSH, EMAIL):
+        for order, step, reason, count in falls:
+            con.execute("insert into governance.segment_waterfalls values (?, ?, ?, null, ?, ?)",
+                        [segment, order, step, reason, count])  # fmt: skip
+    con.execute("insert into governance.deletions_due values ('web', 'behaviour', date '2025-11-01', 41)")
+
+
+def _write_batches(world: World) -> None:
+    for source, accepted, reasons in (("web", 900, {"malformed": 3, "future_dated": 2}), ("in_store", 100, {})):
+        quarantined = sum(reasons.values())
+        write_manifest(world.home, Batch(
+            source=source, feed="tag", batch="b" * 32, input_sha256="0" * 64, file="f", day=None, is_complete=True,
+            read=accepted + quarantined + 7, accepted=accepted, duplicates=7, quarantined=quarantined,
+            quarantined_by_reason=reasons, files=[], links_file=None, recorded_at=AS_OF,
+        ))  # fmt: skip
