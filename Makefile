@@ -37,7 +37,7 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, sqlfluff
 	cd dbt_project && ../$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models macros tests
 
 bench: install ## Time each stage for 1 M touchpoints
-	$(BIN)/python -m orchestration.demo.bench
+	$(BIN)/python -m tests.bench
 
 constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve

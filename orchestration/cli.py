@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("orchestration.evidence.commands:status", "What is published, and what it says about itself."),
     "segments": ("orchestration.evidence.commands:segments", "People per segment, step by step."),
     "explain": ("orchestration.evidence.commands:explain", "Why one person is in a segment or not."),
+    "export": ("orchestration.exports.commands:export", "Export the published generation again, minus withdrawals."),
     "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
     "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),
     "keys": ("orchestration.identity.commands:keys", "Make, check and back up the keys."),

@@ -39,9 +39,11 @@ DBT_TABLES = {
     "intermediate.int_identifiers_resolved": "identifier_id BIGINT, controller VARCHAR, token VARCHAR, kind VARCHAR, "
     "issuer VARCHAR, is_strong BOOLEAN, is_ambiguous BOOLEAN, group_id BIGINT, person_key VARCHAR, is_joined BOOLEAN",
     "intermediate.int_segment_people": "segment VARCHAR, purpose VARCHAR, person_key VARCHAR, audience_key VARCHAR, "
-    "is_permitted BOOLEAN, is_member BOOLEAN, reason VARCHAR, admitted_by BIGINT, notice VARCHAR, consent_until TIMESTAMP",
-    "intermediate.int_activations_decided": "segment VARCHAR, destination VARCHAR, channel VARCHAR, person_key VARCHAR, "
-    "audience_key VARCHAR, contact_token VARCHAR, contact_kind VARCHAR, reason VARCHAR, admitted_by BIGINT, "
+    "is_permitted BOOLEAN, is_member BOOLEAN, reason VARCHAR, admitted_by BIGINT, notice VARCHAR, "
+    "consent_until TIMESTAMP",
+    "intermediate.int_activations_decided": "segment VARCHAR, destination VARCHAR, channel VARCHAR, "
+    "person_key VARCHAR, audience_key VARCHAR, contact_token VARCHAR, contact_kind VARCHAR, reason VARCHAR, "
+    "admitted_by BIGINT, "
     "notice VARCHAR, consent_until TIMESTAMP",
     "intermediate.int_decisions": "touchpoint_key VARCHAR, controller VARCHAR, person_key VARCHAR, purpose VARCHAR, "
     "reason VARCHAR",
@@ -50,12 +52,15 @@ DBT_TABLES = {
     "governance.decisions_by_purpose": "purpose VARCHAR, reason VARCHAR, touchpoints BIGINT",
     "governance.segment_waterfalls": "segment VARCHAR, step_order BIGINT, step VARCHAR, destination VARCHAR, "
     "reason VARCHAR, people BIGINT",
-    "governance.coverage": "source VARCHAR, controller VARCHAR, touchpoints BIGINT, with_person BIGINT, permitted_any BIGINT",
+    "governance.coverage": "source VARCHAR, controller VARCHAR, touchpoints BIGINT, with_person BIGINT, "
+    "permitted_any BIGINT",
     "governance.deletions_due": "source VARCHAR, category VARCHAR, business_day DATE, rows_due BIGINT",
 }
 CHANNELS = {"sms_gateway": ("sms", "phone"), "clinic_call_centre": ("call", "phone"), "push_service": ("push", "push"),
             "email_service": ("email", "email"), "wechat_broadcast": ("wechat_oa", "openid")}  # fmt: skip
-DESTINATIONS = {SMS: "sms_gateway", RECALL: "clinic_call_centre", PUSH: "push_service", EMAIL: "email_service"}
+CHANNELS["overseas_crm"] = ("email", "email")
+DESTINATIONS = {SMS: ("sms_gateway", "wechat_broadcast"), RECALL: ("clinic_call_centre",), PUSH: ("push_service",),
+                EMAIL: ("email_service", "overseas_crm")}  # fmt: skip
 
 
 @dataclass
@@ -102,7 +107,11 @@ class World:
 
     def tell(self, name: str, *, kind: str = "phone", at: datetime = LATER, **parts: Any) -> None:
         """Appends one record about a person to the ledger, as a consent feed would."""
-        values: dict[str, Any] = {"controller": self.people[name].controller, "type": "consent", "feed": "consent_center"}
+        values: dict[str, Any] = {
+            "controller": self.people[name].controller,
+            "type": "consent",
+            "feed": "consent_center",
+        }
         with open_ledger(self.home, self.keys) as (ledger, _):
             event_id = f"test-{ledger.head()[0]}"
             record = Record(event_id=event_id, effective_at=at, subject=self.subject(name, kind), **(values | parts))
@@ -193,27 +202,37 @@ def _write_identifiers(con: duckdb.DuckDBPyConnection, world: World) -> None:
 
 def _write_members(con: duckdb.DuckDBPyConnection, world: World, until: datetime) -> None:
     purposes = {segment.name: segment.purpose for segment in world.policy.segments.segments}
-    for segment, destination in DESTINATIONS.items():
-        channel, kind = CHANNELS[destination]
+    for segment, destinations in DESTINATIONS.items():
         controller = "clinic" if segment == RECALL else "shop"
-        for seq, person in enumerate(p for p in world.people.values() if p.controller == controller):
-            key, seq = person.audience_key(purposes[segment]), seq + (7 if segment == RECALL else 2)
+        first = 7 if segment == RECALL else 2  # the sequence of the first person's grant
+        for seq, person in enumerate((p for p in world.people.values() if p.controller == controller), start=first):
+            key = person.audience_key(purposes[segment])
             extra = [3] if len(con.execute(f"describe marts.{segment}").fetchall()) == 5 else []
             marks = ", ".join("?" * (4 + len(extra)))
             con.execute(f"insert into marts.{segment} values ({marks})", [key, seq, "privacy@2", until, *extra])
             member = [segment, purposes[segment], person.key, key, True, True, None, seq, "privacy@2", until]
             con.execute(f"insert into intermediate.int_segment_people values ({', '.join('?' * 10)})", member)
-            row = [segment, destination, channel, person.key, key, world.token(person.name, kind), kind, None, seq,
-                   "privacy@2", until]  # fmt: skip
-            con.execute(f"insert into intermediate.int_activations_decided values ({', '.join('?' * 11)})", row)
+            for destination in destinations:
+                channel, kind = CHANNELS[destination]
+                token, reason = world.token(person.name, kind), _reason(destination, person)
+                row = [segment, destination, channel, person.key, key, token, kind, reason, seq, "privacy@2", until]
+                con.execute(f"insert into intermediate.int_activations_decided values ({', '.join('?' * 11)})", row)
     for name, reason in (("gus", "withdrawn"), ("hal", None)):  # one refused, one whom the rule did not choose
         row = [SMS, "sms_marketing", f"person-{name}", f"{name}-key", reason is None, False, reason, None, None, None]
         con.execute(f"insert into intermediate.int_segment_people values ({', '.join('?' * 10)})", row)
 
 
+def _reason(destination: str, person: Person) -> str | None:
+    if destination == "overseas_crm":
+        return "transfer_not_allowed"
+    return "permission_missing" if destination == "wechat_broadcast" and person.name == "eve" else None
+
+
 def _write_governance(con: duckdb.DuckDBPyConnection, world: World) -> None:
-    con.execute("insert into governance.coverage values ('web', 'shop', 900, 700, 420), ('in_store', 'shop', 90, 80, 60), "
-                "('in_store', 'clinic', 10, 10, 8)")  # fmt: skip
+    con.execute(
+        "insert into governance.coverage values ('web', 'shop', 900, 700, 420), "
+        "('in_store', 'shop', 90, 80, 60), ('in_store', 'clinic', 10, 10, 8)"
+    )
     for n, purpose in enumerate(p.name for p in world.policy.purposes.purposes):
         rows = [("permit", 400 - 40 * n), ("no_consent", 300 + 40 * n), ("withdrawn", 100), ("before_consent", 200)]
         for reason, count in rows:
@@ -221,8 +240,9 @@ def _write_governance(con: duckdb.DuckDBPyConnection, world: World) -> None:
     falls = [(1, "all", None, 14), (2, "known", "ambiguous_identity", 2), (2, "known", None, 12),
              (3, "permitted", "no_consent", 4), (3, "permitted", "withdrawn", 1), (3, "permitted", None, 7),
              (4, "in_segment", "not_selected", 2), (4, "in_segment", None, 5)]  # fmt: skip
-    for segment in (SMS, PUSH, EMAIL):
-        for order, step, reason, count in falls:
+    for segment in (SMS, RECALL, PUSH, EMAIL):
+        one = [(1, "all", None, 1), (4, "in_segment", None, 1)]
+        for order, step, reason, count in one if segment == RECALL else falls:
             con.execute("insert into governance.segment_waterfalls values (?, ?, ?, null, ?, ?)",
                         [segment, order, step, reason, count])  # fmt: skip
     con.execute("insert into governance.deletions_due values ('web', 'behaviour', date '2025-11-01', 41)")

@@ -1,7 +1,8 @@
-"""The commands `assent consent …`: import a file, ask for one subject's state or history. Identifiers are never echoed."""
+"""The commands `assent consent …`: import a file, ask for one subject's records. Identifiers are never echoed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -28,7 +29,7 @@ IDENTIFIERS = click.option(
     required=True,
     help="Lines of kind:issuer:value; `-` reads them from standard input, so that no shell keeps them.",
 )
-Answer = Callable[[Home, Policy, Keys, str], list[dict[str, Any]]]
+Answer = Callable[[str], list[dict[str, Any]]]
 
 
 @click.group()
@@ -75,8 +76,8 @@ def import_(context: click.Context, file: Path, feed_name: str, as_json: bool) -
 def state_(context: click.Context, identifiers: TextIO, as_of: str | None, as_json: bool) -> None:
     """The last record per scope of each identifier."""
     at = datetime.now(UTC) if as_of is None else _moment(as_of)
-    settings, *opened = _opened(context, create=False)
-    found = _answers(identifiers, opened, lambda *given: answers.state(*given, at, settings.ledger_url))
+    settings, home, policy, keys = _opened(context, create=False)
+    found = _answers(identifiers, lambda line: answers.state(home, policy, keys, line, at, settings.ledger_url))
     _show({"as_of": at.isoformat(), "caveat": answers.CAVEAT, "subjects": found}, as_json)
 
 
@@ -86,8 +87,8 @@ def state_(context: click.Context, identifiers: TextIO, as_of: str | None, as_js
 @click.pass_context
 def history_(context: click.Context, identifiers: TextIO, as_json: bool) -> None:
     """Every record of each identifier, in order of the time that it took effect."""
-    settings, *opened = _opened(context, create=False)
-    found = _answers(identifiers, opened, lambda *given: answers.history(*given, settings.ledger_url))
+    settings, home, policy, keys = _opened(context, create=False)
+    found = _answers(identifiers, lambda line: answers.history(home, policy, keys, line, settings.ledger_url))
     _show({"caveat": answers.CAVEAT, "subjects": found}, as_json)
 
 
@@ -101,19 +102,17 @@ def _opened(context: click.Context, *, create: bool) -> tuple[Settings, Home, Po
     return settings, home, policy, keys
 
 
-def _answers(identifiers: TextIO, opened: list[Any], answer: Answer) -> list[dict[str, Any]]:
+def _answers(identifiers: TextIO, answer: Answer) -> list[dict[str, Any]]:
     lines = [(number, line) for number, line in enumerate(identifiers, start=1) if line.strip()]
     if not lines:
         raise AssentError("there is no identifier", where="--identifier-file", remedy="Write kind:issuer:value")
-    return [{"line": number, "records": answer(*opened, line)} for number, line in lines]
+    return [{"line": number, "records": answer(line)} for number, line in lines]
 
 
 def _moment(text: str) -> datetime:
     at: datetime | None = None
-    try:
+    with contextlib.suppress(ValueError):
         at = datetime.fromisoformat(text)
-    except ValueError:
-        pass
     if at is None or at.tzinfo is None:
         raise AssentError("not a time with an offset", where="--as-of", remedy="Write e.g. 2026-11-20T00:00:00+08:00")
     return at.astimezone(UTC)

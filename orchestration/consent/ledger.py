@@ -33,6 +33,8 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.policy.schema import Policy
 
+EVENT_COLUMNS = ", ".join(f"e.{column}" for column in COLUMNS)
+SELECT_WITH_DETAIL = f"SELECT {EVENT_COLUMNS}, d.payload FROM events e LEFT JOIN details d ON d.seq = e.seq"
 CHUNK = 10_000  # records at a time; SQLite takes 32,766 parameters in the look-up of known events
 
 
@@ -134,9 +136,9 @@ class Ledger:
 
     def _known(self, connection: Connection, event_keys: Sequence[str]) -> dict[str, Known]:
         found: dict[str, Known] = {}
-        columns = (*EVENTS.c, DETAILS.c.payload)
-        query = select(*columns).select_from(EVENTS.outerjoin(DETAILS, EVENTS.c.seq == DETAILS.c.seq))
-        for values in connection.execute(query.where(EVENTS.c.event_key.in_(event_keys))):
+        marks = ", ".join("?" * len(event_keys))
+        query = f"{SELECT_WITH_DETAIL} WHERE e.event_key IN ({marks})"
+        for values in itertools.chain.from_iterable(raw_chunks(connection, query, tuple(event_keys))):
             row: dict[str, Any] = dict(zip(COLUMNS, values, strict=False))
             body = None
             if values[-1] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -21,6 +22,7 @@ from orchestration.defs import (
 from orchestration.defs.resources import LOCK_WAIT_SECONDS, RefusingIOManager, build_lock
 from orchestration.defs.site import Site
 
+warnings.filterwarnings("ignore", category=dg.BetaWarning)  # `backfill_policy` of an asset; dagster is pinned
 STAGES = (policy, ingestion, consent, identity, warehouse, evidence, exports)
 
 

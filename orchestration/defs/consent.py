@@ -10,7 +10,7 @@ from orchestration.consent.ledger import open_ledger
 from orchestration.defs import notes
 from orchestration.defs.failures import RETRY, attempt
 from orchestration.defs.metadata import Made, Measured, measured
-from orchestration.defs.partitions import daily, moment
+from orchestration.defs.partitions import ONE_DAY, daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 
@@ -55,6 +55,7 @@ def events(site: Site) -> dg.AssetsDefinition:
             ),
         ],
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         retry_policy=RETRY,
         required_resource_keys={"build_lock"},

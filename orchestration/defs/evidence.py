@@ -7,7 +7,7 @@ import dagster as dg
 from orchestration.defs import exports, notes
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import measured
-from orchestration.defs.partitions import daily
+from orchestration.defs.partitions import ONE_DAY, daily
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.evidence import counts, expectations, report
@@ -84,6 +84,7 @@ def receipt(site: Site) -> dg.AssetsDefinition:
         kinds={"json"},
         description="The receipt that every check passed, bound to the bytes of the file. Nothing leaves without it.",
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
@@ -108,6 +109,7 @@ def generation_report(site: Site) -> dg.AssetsDefinition:
         kinds={"html", "json"},
         description="What was measured about the generation, in Chinese and English, and that it sums up.",
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )

@@ -8,7 +8,7 @@ import dagster as dg
 from orchestration.defs import notes
 from orchestration.defs.failures import attempt, stop
 from orchestration.defs.metadata import Made, Measured, measured
-from orchestration.defs.partitions import daily, moment
+from orchestration.defs.partitions import ONE_DAY, daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import Site
 from orchestration.exports.export import ExportResult, export_generation
@@ -49,6 +49,7 @@ def audiences(site: Site) -> dg.AssetsDefinition:
             for spec in specs
         ],
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )

@@ -4,7 +4,7 @@ import dagster as dg
 
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import measured
-from orchestration.defs.partitions import daily
+from orchestration.defs.partitions import ONE_DAY, daily
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.identity.resolve import resolve_identities
@@ -26,6 +26,7 @@ def identifiers(site: Site) -> dg.AssetsDefinition:
         kinds={"scipy", "duckdb"},
         description="Every identifier with its group: joined by links in force at T, cut where people share one.",
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )

@@ -7,7 +7,7 @@ import dagster as dg
 from orchestration.defs import notes
 from orchestration.defs.failures import RETRY, attempt
 from orchestration.defs.metadata import Made, measured
-from orchestration.defs.partitions import daily, moment
+from orchestration.defs.partitions import ONE_DAY, daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import Site
 from orchestration.ingestion.ingest import ingest_source
@@ -57,6 +57,7 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
             ),
         ],
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         retry_policy=RETRY,
         required_resource_keys={"build_lock"},

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from orchestration import errors
 from orchestration.defs.assembly import assemble
 from orchestration.defs.failure_notice import notify
 from orchestration.defs.instance import open_instance
@@ -99,7 +100,7 @@ def _execute(site: Site, day: str, tags: dict[str, str], horizon: datetime) -> F
 def _first_failure(result: dg.ExecuteInProcessResult) -> Failed:
     event = next((event for event in result.all_events if event.is_step_failure), None)
     if event is None:
-        return Failed(result.run_id, "", "it could not start; `assent dev` shows its log", ExitCode.FAILED)
+        return _not_started(result)
     step, data = event.step_key or "", event.step_failure_data
     mine = data.user_failure_data
     if mine is None:
@@ -108,6 +109,18 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> Failed:
     code = mine.metadata.get("exit_code")
     number = int(str(code.value)) if code is not None else int(ExitCode.FAILED)
     return Failed(result.run_id, step, mine.description or "no reason given", ExitCode(number))
+
+
+def _not_started(result: dg.ExecuteInProcessResult) -> Failed:
+    """A resource refused the run: our own error lies somewhere in the chain of causes that Dagster kept."""
+    data = next((event.job_failure_data for event in result.all_events if event.is_job_failure), None)
+    error = data.error if data is not None else None
+    while error is not None:
+        kind = getattr(errors, error.cls_name or "", None)
+        if kind is not None:
+            return Failed(result.run_id, "", error.message.partition(": ")[2].strip(), kind.exit_code)
+        error = error.cause
+    return Failed(result.run_id, "", "it could not start; `assent dev` shows its log", ExitCode.FAILED)
 
 
 def _check_name(lines: list[str]) -> str:

@@ -24,6 +24,9 @@ class Moment:
     now: datetime
 
 
+ONE_DAY = dg.BackfillPolicy.multi_run(1)  # a backfill is one run per day, each whole
+
+
 def daily(site: Site) -> dg.DailyPartitionsDefinition:
     """One partition per business day in the policy's zone. Today is one: a build during the day is for today."""
     organisation = site.policy.organisation

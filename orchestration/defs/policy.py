@@ -9,7 +9,7 @@ import dagster as dg
 
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import Made, measured
-from orchestration.defs.partitions import daily
+from orchestration.defs.partitions import ONE_DAY, daily
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.policy import loader
@@ -44,6 +44,7 @@ def policy_files(site: Site) -> dg.AssetsDefinition:
         specs=specs,
         check_specs=[check],
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )

@@ -37,8 +37,8 @@ def refuse_partial(run: dg.DagsterRun | None, required: frozenset[dg.AssetKey]) 
     """Half a build would run against half a warehouse: a selection is all of the build's assets or none of them."""
     if run is None:
         return
-    chosen = run.asset_selection
-    missing = len(required - chosen) if chosen is not None else 0
+    chosen = run.asset_selection  # none or empty: the whole job
+    missing = len(required - chosen) if chosen else 0
     if missing or run.step_keys_to_execute or run.op_selection or run.asset_check_selection:
         raise AssentError(
             f"only a part of the build was selected ({missing or 'some'} of {len(required)} assets are left out)",

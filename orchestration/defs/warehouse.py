@@ -12,7 +12,7 @@ from orchestration.defs import notes
 from orchestration.defs.dbt_results import events_of
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import Made, measured
-from orchestration.defs.partitions import daily, moment
+from orchestration.defs.partitions import ONE_DAY, daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.warehouse import dbt
@@ -43,6 +43,7 @@ def inputs(site: Site) -> dg.AssetsDefinition:
         kinds={"duckdb"},
         description="A new file for this generation: policy, lake, ledger and activity as SQL sees them, frozen at T.",
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )
@@ -111,10 +112,10 @@ def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsD
         manifest=manifest,
         name="dbt_models",
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         dagster_dbt_translator=Translator(site),
         required_resource_keys={"build_lock"},
         pool=POOL,
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
     def build_models(context: dg.AssetExecutionContext) -> Iterator[Made]:
         build = attempt(lambda: Build.load(site.home))
@@ -136,6 +137,7 @@ def generation(site: Site) -> dg.AssetsDefinition:
         kinds={"duckdb"},
         description="The generation in force, published by an atomic rename; a build for an older T is evidence only.",
         partitions_def=daily(site),
+        backfill_policy=ONE_DAY,
         pool=POOL,
         required_resource_keys={"build_lock"},
     )

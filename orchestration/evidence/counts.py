@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from orchestration.exports.manifest import manifests as export_manifests
 from orchestration.home import Home
 from orchestration.ingestion.lake import manifests, source_totals
 from orchestration.policy.schema import Policy
+from orchestration.warehouse.build import evidence_file, warehouse_file
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.duckdb_settings import connect
 
@@ -40,9 +41,9 @@ class Generation(Protocol):
 
 
 def generation_file(home: Home, generation: str) -> Path:
-    """The generation's DuckDB file: published, or still being built."""
-    done = home.warehouse / f"{generation}.duckdb"
-    return done if done.is_file() else home.building / f"{generation}.duckdb"
+    """The generation's DuckDB file: published, kept as evidence, or still being built."""
+    places = (warehouse_file(home, generation), evidence_file(home, generation))
+    return next((path for path in places if path.is_file()), home.building / f"{generation}.duckdb")
 
 
 def summarise(
@@ -97,7 +98,9 @@ def _quarantined(home: Home, source: str) -> dict[str, int]:
 
 def _decisions(con: duckdb.DuckDBPyConnection) -> Summary:
     decisions: Summary = {}
-    rows = con.execute("select purpose, reason, touchpoints from governance.decisions_by_purpose order by all").fetchall()
+    rows = con.execute(
+        "select purpose, reason, touchpoints from governance.decisions_by_purpose order by all"
+    ).fetchall()
     for purpose, reason, number in rows:
         entry = decisions.setdefault(purpose, {"permit": 0, "deny": {}})
         if reason == "permit":
@@ -199,9 +202,3 @@ def load(home: Home, generation: str) -> Summary:
         raise VerifyError("this generation has no summary", where=generation, remedy="Run `assent run`")
     summary: Summary = json.loads(path.read_bytes())
     return summary
-
-
-def age_hours(summary: Summary, now: datetime) -> float:
-    """How long ago the summary's T was."""
-    as_of = datetime.fromisoformat(summary["as_of"])
-    return (now.astimezone(UTC) - as_of).total_seconds() / 3600

@@ -16,13 +16,16 @@ import pyarrow as pa
 
 from orchestration import settings
 from orchestration.exports import cells
-from orchestration.policy.schema import Destination, Policy, Segment
+from orchestration.policy.schema import CategoryClass, Destination, Policy, Segment
 from orchestration.policy.tables import retention_days
 from orchestration.warehouse.checks import CheckResult
 
 RESULT_FORMAT = "BOOLEAN_ONLY"
+CONTRACT = "columns_are_those_of_its_contract"
 # without an end, consent_until is infinite in DuckDB; pandas has no such time
-MART = """select * replace (case when isfinite(consent_until) then consent_until end as consent_until) from marts."{}" """
+MART = (
+    """select * replace (case when isfinite(consent_until) then consent_until end as consent_until) from marts."{}" """
+)
 STANDARD = ("audience_key", "admitted_by", "notice", "consent_until")
 DIRECT_IDENTIFIERS = [
     r"[^\s@]+@[^\s@]+\.[^\s@]+",  # an e-mail address
@@ -57,16 +60,14 @@ def check_marts(con: duckdb.DuckDBPyConnection, policy: Policy, *, as_of: dateti
     results: list[CheckResult] = []
     for segment in policy.segments.segments:
         if segment.name not in present:
-            results.append(CheckResult("marts", f"{segment.name}: is_built", False, "error", "no such table"))
+            results.append(CheckResult("marts", f"{segment.name}: {CONTRACT}", False, "error", "there is no table"))
             continue
         frame = con.execute(MART.format(segment.name)).to_arrow_table()
         results.extend(_validate("marts", segment.name, _frame(frame), mart_suite(policy, segment, as_of)))
     return results
 
 
-def check_export(
-    table: pa.Table, policy: Policy, segment: Segment, destination: Destination
-) -> list[CheckResult]:
+def check_export(table: pa.Table, policy: Policy, segment: Segment, destination: Destination) -> list[CheckResult]:
     """The suite of one export file, on what its recipient reads from it."""
     name = f"{segment.name}__{destination.name}"
     return _validate("exports", name, _frame(table), export_suite(segment, destination))
@@ -80,7 +81,7 @@ def mart_suite(policy: Policy, segment: Segment, as_of: datetime) -> list[Expect
     shown = [name for name in declared if name in STANDARD or name in purpose.shows]
     texts = ["audience_key", "notice", *(column.name for column in segment.columns if column.type == "varchar")]
     return [
-        Expected("columns_are_those_of_its_contract", [_columns(declared)]),
+        Expected(CONTRACT, [_columns(declared)]),
         Expected("columns_are_those_its_purpose_shows", [_columns(shown)]),
         Expected(
             "every_person_appears_once_under_a_key",
@@ -98,13 +99,13 @@ def mart_suite(policy: Policy, segment: Segment, as_of: datetime) -> list[Expect
     ]
 
 
-def _retention(policy: Policy, segment: Segment, categories: Sequence[str], as_of: datetime) -> list[Any]:
+def _retention(policy: Policy, segment: Segment, categories: Sequence[CategoryClass], as_of: datetime) -> list[Any]:
     gxe = _expectations()
     limits = [retention_days(policy, category, segment.purpose) for category in categories]
     days = min(segment.lookback_days, max((limit for limit in limits if limit is not None), default=0))
     at = as_of.astimezone(UTC).replace(tzinfo=None)
     oldest = (at - timedelta(days=days)).date().isoformat()
-    expected: list[Any] = [gxe.ExpectColumnMinToBeBetween(column="consent_until", min_value=at, strict_min=True)]
+    expected: list[Any] = [gxe.ExpectColumnValuesToBeBetween(column="consent_until", min_value=at, strict_min=True)]
     for column in segment.columns:
         if column.name.startswith("days_since_"):
             expected.append(gxe.ExpectColumnValuesToBeBetween(column=column.name, min_value=0, max_value=days))
@@ -114,7 +115,7 @@ def _retention(policy: Policy, segment: Segment, categories: Sequence[str], as_o
 
 
 def export_suite(segment: Segment, destination: Destination) -> list[Expected]:
-    """What an export file must satisfy: the policy's columns and bounds, exact contacts, and nothing a spreadsheet runs."""
+    """What an export file must satisfy: the policy's columns and bounds, exact contacts, no cell that runs."""
     gxe = _expectations()
     columns = list(destination.columns)
     suite = [
@@ -157,7 +158,9 @@ def _validate(stage: str, subject: str, frame: pd.DataFrame, suite: Sequence[Exp
     results = []
     for expected in suite:
         expectations = gx.ExpectationSuite(name=expected.sentence, expectations=list(expected.expectations))
-        verdicts = [bool(result.success) for result in batch.validate(expectations, result_format=RESULT_FORMAT).results]
+        verdicts = [
+            bool(result.success) for result in batch.validate(expectations, result_format=RESULT_FORMAT).results
+        ]
         # great-expectations drops equal expectations; fewer verdicts than that, and something was not looked at
         passed = all(verdicts) and bool(verdicts) == bool(expected.expectations)
         detail = f"{verdicts.count(False)} of {len(verdicts)} expectations failed on {len(frame)} rows"

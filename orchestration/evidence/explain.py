@@ -4,7 +4,6 @@ The answer is read from the published generation; the recheck adds what the ledg
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -12,30 +11,18 @@ from typing import Any
 import duckdb
 
 from orchestration.consent.ledger import open_ledger
+from orchestration.consent.state import read_identifier
 from orchestration.errors import AssentError
+from orchestration.evidence.labels import Labels
 from orchestration.exports.cells import write_moment
 from orchestration.exports.recheck import recheck
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
-from orchestration.identity.normalise import canonical
-from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.policy.schema import Policy, Segment
 from orchestration.warehouse.publish import connect_published, published
 
 # Not reasons of a decision: nothing was denied, the segment's own rule did not choose the person.
 NOT_SEEN, NOT_SELECTED = "not_seen", "not_selected"
-
-
-@dataclass(frozen=True)
-class PlainIdentifier:
-    """An identifier as a person gives it. It is never stored, logged or repeated in an answer."""
-
-    kind: str
-    issuer: str
-    value: str
-
-    def __repr__(self) -> str:
-        return f"PlainIdentifier(kind={self.kind!r}, issuer={self.issuer!r})"
 
 
 @dataclass(frozen=True)
@@ -85,55 +72,26 @@ class Explanation:
         return asdict(self)
 
 
-def parse_identifier(text: str) -> PlainIdentifier:
-    """`{"kind", "issuer", "value"}` as JSON, or `kind issuer value` on one line. Errors never repeat the text."""
-    parts: Any = None
-    try:
-        parts = json.loads(text)
-    except ValueError:
-        words = text.split(maxsplit=2)
-        parts = dict(zip(("kind", "issuer", "value"), (word.strip() for word in words), strict=False))
-    if isinstance(parts, dict) and set(parts) == {"kind", "issuer", "value"}:
-        return PlainIdentifier(str(parts["kind"]), str(parts["issuer"]), str(parts["value"]))
-    raise AssentError(
-        "this is not one identifier",
-        where="--identifier-file",
-        remedy='Write {"kind": "phone", "issuer": "e164", "value": "..."}, or kind, issuer and value on one line',
-    )
-
-
-def identifier_token(policy: Policy, keys: Keys, identifier: PlainIdentifier) -> str:
-    """The token of a plain identifier. Raises AssentError where it cannot be one."""
-    organisation = policy.organisation
-    kind = next((k for k in organisation.identifier_kinds if k.name == identifier.kind), None)
-    if kind is None:
-        known = ", ".join(k.name for k in organisation.identifier_kinds)
-        raise AssentError("policy knows no such kind of identifier", remedy=f"Use one of: {known}")
-    prefixes = tuple(getattr(organisation, "virtual_phone_prefixes", ()))
-    value = canonical(kind, identifier.value, region=organisation.phone_region, virtual_prefixes=prefixes)
-    if value is None:
-        raise AssentError("the value is not an identifier of its kind", remedy="Masked and virtual numbers are none")
-    return Tokeniser(keys).token(kind.name, identifier.issuer, value)
-
-
 def explain(
     home: Home,
     policy: Policy,
     keys: Keys,
     segment: str,
-    identifier: PlainIdentifier,
+    identifier: str,
     *,
     now: datetime,
     ledger_url: str | None = None,
 ) -> Explanation:
-    """Why the person with `identifier` is in `segment` or not, in the published generation."""
+    """Why the person with `identifier` (`kind:issuer:value`) is in `segment` or not, in the published generation.
+
+    The identifier is never stored or repeated. Raises AssentError for an unknown segment or an unreadable one."""
     chosen = next((s for s in policy.segments.segments if s.name == segment), None)
     generation = published(home)
     if chosen is None:
         raise AssentError("no such segment", where=segment, remedy="`assent segments` lists them")
     if generation is None:
         raise AssentError("nothing is published", where=str(home.root), remedy="Run `assent run` first")
-    token = identifier_token(policy, keys, identifier)
+    token = read_identifier(policy, keys, identifier).token
     with open_ledger(home, keys, ledger_url) as (ledger, registry):
         staged = ledger.staged(registry, policy, since=generation.ledger_seq)
     con = connect_published(home)
@@ -233,12 +191,14 @@ def _scopes(con: duckdb.DuckDBPyConnection, segment: Segment, person: str | None
         "select category, reason, admitted_by, notice, "
         "case when isfinite(consent_until) then consent_until end as consent_until "
         "from intermediate.int_permissions_now "
-        "where person_key = $person and purpose = $purpose and controller = $controller order by scope_bit, admitted_by",
+        "where person_key = $person and purpose = $purpose and controller = $controller "
+        "order by scope_bit, admitted_by",
         {"person": person, "purpose": segment.purpose, "controller": segment.controller},
     )
     names = [column[0] for column in rows.description or ()]
     return tuple(
-        {**dict(zip(names, row, strict=True)), "consent_until": write_moment(row[-1]) or None} for row in rows.fetchall()
+        {**dict(zip(names, row, strict=True)), "consent_until": write_moment(row[-1]) or None}
+        for row in rows.fetchall()
     )
 
 
@@ -246,3 +206,40 @@ def _one(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Fo
     result = con.execute(sql, values)
     row = result.fetchone()
     return None if row is None else dict(zip([c[0] for c in result.description or ()], row, strict=True))
+
+
+def told(found: Explanation, policy: Policy) -> list[str]:
+    """The explanation as lines that people read, in both languages. Holds no identifier."""
+    labels = Labels(policy)
+
+    def both(code: str, kind: str = "") -> str:
+        text = labels(code, kind)
+        return f"{code} ({text.en} / {text.zh})"
+
+    lines = [
+        f"{'IN' if found.is_member else 'OUT'}  {both(found.segment, 'segment')}",
+        f"  generation {found.generation}, as of {found.as_of}",
+        f"  purpose    {both(found.purpose, 'purpose')}",
+        f"  reached    {both(found.step)}",
+    ]
+    if found.reason is not None:
+        lines.append(f"  reason     {both(found.reason)}")
+    if found.admission is not None:
+        event = found.admission
+        lines.append(
+            f"  admitted   by ledger event {event.seq}: {event.decision} by {event.method}, "
+            f"effective {event.effective_at}, recorded {event.recorded_at}"
+        )
+        if event.notice_id is not None:
+            lines.append(f"  notice     {event.notice_id}, version {event.notice_version}")
+    if found.consent_until is not None:
+        lines.append(f"  until      {found.consent_until}")
+    for scope in found.scopes:
+        lines.append(f"  consent    {both(scope['category'])}: {both(scope['reason'] or 'permit')}")
+    for activation in found.activations:
+        since = ", by what the ledger has learned since the build" if activation.since_build else ""
+        verdict = "leaves" if activation.reason is None else both(activation.reason) + since
+        lines.append(f"  to         {both(activation.destination, 'destination')}: {verdict}")
+    if found.touchpoints:
+        lines.append("  touchpoints " + ", ".join(f"{code} {number}" for code, number in found.touchpoints.items()))
+    return lines

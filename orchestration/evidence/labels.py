@@ -1,4 +1,4 @@
-"""What people read for each code, in both languages: the policy's labels, the vocabulary's, and the report's own words."""
+"""What people read for each code, in both languages: the policy's labels, the vocabulary's, the report's own."""
 
 from __future__ import annotations
 

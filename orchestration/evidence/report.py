@@ -1,10 +1,11 @@
 """Renders one self-contained HTML page per generation, in Chinese and English, from its file and its summary.
 
-The page loads nothing, runs nothing and holds counts and hashes only; every value is escaped. Not here: the counting."""
+The page loads nothing, runs nothing, holds counts and hashes only; every value is escaped. Not here: the counting."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -25,6 +26,7 @@ from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.duckdb_settings import connect
 
 HERE = Path(__file__).parent
+COLOURS = 6  # classes s1…s6 of report.css; s0 is a permit
 MOST_REASONS = 12  # of a stacked bar; the table below it has them all
 
 
@@ -99,7 +101,9 @@ def _sources(summary: dict[str, Any], coverage: list[dict[str, Any]]) -> list[di
 
 def _totals(summary: dict[str, Any], coverage: list[dict[str, Any]]) -> dict[str, int]:
     sources = summary["sources"].values()
-    totals = {key: sum(s[key] for s in sources) for key in ("read", "accepted", "duplicates", "quarantined", "refused_files")}
+    totals = {
+        key: sum(s[key] for s in sources) for key in ("read", "accepted", "duplicates", "quarantined", "refused_files")
+    }
     totals |= {key: sum(row[key] for row in coverage) for key in ("touchpoints", "with_person", "permitted_any")}
     totals["exported"] = sum(export["rows"] for export in summary["exports"])
     totals["removals"] = sum(export["removals"] for export in summary["exports"])
@@ -108,16 +112,25 @@ def _totals(summary: dict[str, Any], coverage: list[dict[str, Any]]) -> dict[str
 
 
 def _decisions(con: duckdb.DuckDBPyConnection, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    order = {row["reason"]: row["reason_order"] for row in _rows(con, "select reason, reason_order from policy.reasons")}
+    rows = _rows(con, "select reason, reason_order from policy.reasons")
+    order = {row["reason"]: row["reason_order"] for row in rows}
+    colours = _colours(summary)
     found = []
     for purpose, entry in summary["decisions"].items():
         denied = sorted(entry["deny"].items(), key=lambda item: (-item[1], order.get(item[0], 0)))
+        shown = [(reason, number, colours[reason]) for reason, number in denied[:MOST_REASONS]]
         rest = sum(number for _, number in denied[MOST_REASONS:])
         total = entry["permit"] + sum(entry["deny"].values())
-        found.append(
-            {"purpose": purpose, "permit": entry["permit"], "total": total, "denied": denied[:MOST_REASONS], "rest": rest}
-        )
+        found.append({"purpose": purpose, "permit": entry["permit"], "total": total, "denied": shown, "rest": rest})
     return found
+
+
+def _colours(summary: dict[str, Any]) -> dict[str, int]:
+    """A reason has one colour on the whole page: the most frequent get their own, the rest share the last."""
+    totals: Counter[str] = Counter()
+    for entry in summary["decisions"].values():
+        totals.update(entry["deny"])
+    return {reason: min(rank, COLOURS) for rank, (reason, _) in enumerate(totals.most_common(), start=1)}
 
 
 def render(policy: Policy, facts: dict[str, Any]) -> str:
@@ -144,7 +157,9 @@ def render(policy: Policy, facts: dict[str, Any]) -> str:
 
 def _both(text: Text) -> Markup:
     """Both languages; the style sheet shows the one that was chosen."""
-    return Markup('<span class="zh" lang="zh-CN">{}</span><span class="en" lang="en">{}</span>').format(text.zh, text.en)
+    return Markup('<span class="zh" lang="zh-CN">{}</span><span class="en" lang="en">{}</span>').format(
+        text.zh, text.en
+    )
 
 
 def _share(part: int, whole: int) -> str:

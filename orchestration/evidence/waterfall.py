@@ -30,14 +30,18 @@ class Waterfall:
     exported: int
 
 
-def build(segment: str, purpose: str, rows: Sequence[Mapping[str, Any]], exports: Sequence[Mapping[str, Any]]) -> Waterfall:
+def build(
+    segment: str, purpose: str, rows: Sequence[Mapping[str, Any]], exports: Sequence[Mapping[str, Any]]
+) -> Waterfall:
     """`rows` of governance.segment_waterfalls for one segment, `exports` of the summary for it."""
     totals = {row["step"]: int(row["people"]) for row in rows if row["step"] in ORDER and row["reason"] is None}
     everybody = totals.get("all", 0)
     bars: list[Bar] = []
     before = 0
     for step in ORDER:
-        losses = {row["reason"]: int(row["people"]) for row in rows if row["step"] == step and row["reason"] is not None}
+        losses = {
+            row["reason"]: int(row["people"]) for row in rows if row["step"] == step and row["reason"] is not None
+        }
         bars.extend(_losses(losses, before, everybody, None))
         before = totals.get(step, 0)
         bars.append(_bar(step, before, 0, everybody))

@@ -19,7 +19,8 @@ NOT_DIGITS = str.maketrans("", "", " -()./+\u00a0")
 def starts_formula(text: str) -> bool:
     """Whether a spreadsheet might run `text`. Blanks before the sign do not help: some programs strip them."""
     return any(
-        rest[:1] and unicodedata.normalize("NFKC", rest[0])[:1] in FORMULA_STARTS for rest in (text, text.lstrip(" \u3000"))
+        rest[:1] and unicodedata.normalize("NFKC", rest[0])[:1] in FORMULA_STARTS
+        for rest in (text, text.lstrip(" \u3000"))
     )
 
 

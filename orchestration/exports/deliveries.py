@@ -1,4 +1,4 @@
-"""The log of deliveries: which contact points (as tokens) were made deliverable where and when, and who is to be removed.
+"""The log of deliveries: which contact points (as tokens) became deliverable where and when, and who is to go.
 
 The warehouse reads it for frequency caps; the removal lists are computed from it. No plain value is ever in it."""
 

@@ -127,7 +127,9 @@ def _open(
 def _verified_head(ledger: Ledger, generation: Published) -> tuple[int, str]:
     bad = ledger.verify()
     if bad is not None:
-        raise VerifyError(f"the ledger does not verify from record {bad}", remedy="Run `assent verify`; restore the ledger")
+        raise VerifyError(
+            f"the ledger does not verify from record {bad}", remedy="Run `assent verify`; restore the ledger"
+        )
     head = ledger.head()
     if head[0] < generation.ledger_seq or (head[0] == generation.ledger_seq and head[1] != generation.ledger_head):
         raise VerifyError("the ledger is older than the build, or another one", remedy="Restore the ledger")
@@ -158,9 +160,7 @@ def _export(run: Run, segment: Segment, destination: Destination) -> ExportResul
     (folder / NAME).unlink(missing_ok=True)  # from here to its return nothing in the folder is deliverable
     fsync_folder(folder)
     _write(run, folder, file, removal_file)
-    deliveries.record(
-        run.home, segment.name, destination.name, run.generation.generation, audience.tokens, now=run.now
-    )
+    deliveries.record(run.home, segment.name, destination.name, run.generation.generation, audience.tokens, now=run.now)
     write_manifest(folder, manifest, mode=writer.file_mode(run.home.outbox))
     _retire_older(folder)
     return _result(run, manifest, folder, manifest.status, checks)

@@ -1,7 +1,7 @@
 """The last-mile recheck: whom the ledger's records since the build keep out of an audience, and why.
 
-It only ever narrows: a grant since the build waits for the next one. What records mean in full is the dbt models' matter;
-here whatever restricts, is unmapped or moves an identity keeps the people it reaches out until the next build."""
+It only ever narrows: a grant since the build waits for the next one. What records mean in full is the dbt models'
+matter; here whatever restricts, is unmapped or moves an identity keeps the people it reaches out until then."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ SINCE = ("consent_events", "permissions", "contracts", "ages", "statuses", "link
 def recheck(con: duckdb.DuckDBPyConnection, since_build: dict[str, pa.Table], *, now: datetime) -> None:
     """Writes the temp table `recheck_excluded(segment, destination, person_key, reason)`.
 
-    `con` has the published generation; `since_build` are the ledger's records after it, as `Ledger.staged` gives them."""
+    `con` has the published generation; `since_build` are the ledger's records after it, from `Ledger.staged`."""
     for name in SINCE:
         con.register(f"recheck_{name}", since_build[name])
     at = {"now": now.astimezone(UTC).replace(tzinfo=None)}

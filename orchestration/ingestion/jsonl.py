@@ -28,7 +28,7 @@ def parse(feed: Feed, lines: str) -> Parsed:
 
 
 def _problem(levels: dict[Path, set[str]], members: list[Path], leaves: set[Path]) -> str:
-    """As many keys as known members present: then none is unknown and none comes twice. Only other rows are asked more."""
+    """As many keys as known members: then none is unknown and none comes twice. Only other rows are asked more."""
     present = " + ".join(f"(types[{number}] IS NOT NULL)::INTEGER" for number in range(2, len(members) + 2))
     keys = " + ".join(f"coalesce(len(keys[{number}]), 0)" for number in range(1, len(levels) + 1))
     unknown = " OR ".join(

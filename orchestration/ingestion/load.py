@@ -18,7 +18,7 @@ from orchestration.ingestion.contracts import check_contract
 from orchestration.ingestion.duplicates import judge_repeats
 from orchestration.ingestion.intake import Intake
 from orchestration.ingestion.links import collect_links
-from orchestration.ingestion.minimise import minimised_sql
+from orchestration.ingestion.minimise import minimised_sql, tokenise
 from orchestration.ingestion.parsed import LineStream, Parsed
 from orchestration.ingestion.readers import line_batches
 from orchestration.ingestion.refusal import Refused
@@ -61,6 +61,7 @@ def load(
         _hold_to_contract(con, source, group, read)
         judge_repeats(con, JUDGED, VERDICTS, lake)
         good = f"SELECT * FROM {JUDGED} ANTI JOIN {VERDICTS} USING (file_no, row_no) WHERE reason IS NULL"
+        tokenise(con, policy, source, good)
         con.execute(f"CREATE OR REPLACE TEMP TABLE {ACCEPTED} AS {minimised_sql(policy, source, feed, good)}")
         collect_links(con, policy, source, ACCEPTED, LINKS, now)
     except duckdb.Error as error:

@@ -3,6 +3,8 @@ verb leaves. After this step nothing plain is written anywhere but to the vault.
 
 from __future__ import annotations
 
+import duckdb
+
 from orchestration.identity.normalise import canonical_sql
 from orchestration.ingestion.contracts import kept_fields, lake_column, rules_of
 from orchestration.ingestion.quoting import text
@@ -20,17 +22,33 @@ def kind_of(policy: Policy, name: str) -> IdentifierKind:
     return next(kind for kind in policy.organisation.identifier_kinds if kind.name == name)
 
 
+def tokenise(con: duckdb.DuckDBPyConnection, policy: Policy, source: Source, rows: str) -> None:
+    """Makes a table per identifier field: its plain value (f), canonical form (i) and token (t), each value once.
+
+    An HMAC costs as much as everything else that happens to a row, and a subject comes back in many rows."""
+    for known in identifiers_of(policy, source):
+        canonical = canonical_sql(kind_of(policy, known.kind), "f")
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_table(known)} AS "
+            f"SELECT f, i, token({text(known.kind)}, {text(known.issuer)}, i) AS t FROM (SELECT f, {canonical} AS i "
+            f"FROM (SELECT DISTINCT f_{known.field} AS f FROM ({rows}) WHERE f_{known.field} IS NOT NULL))"
+        )
+
+
+def _table(known: Identifier) -> str:
+    return f"identifier_{known.field}"
+
+
 def minimised_sql(policy: Policy, source: Source, feed: Feed, rows: str) -> str:
-    """The lake's columns but `batch`, with file_no, row_no, and i_<field> (canonical value) and <field>_token per
-    identifier, from judged rows."""
+    """The lake's columns but `batch`, with file_no, row_no, and i_<field> (canonical value) and t_<field> (token) per
+    identifier, from judged rows; `tokenise` must have run on them."""
     identifiers = identifiers_of(policy, source)
-    canonical = [f"{canonical_sql(kind_of(policy, i.kind), f'f_{i.field}')} AS i_{i.field}" for i in identifiers]
-    tokens = [f"token({text(i.kind)}, {text(i.issuer)}, i_{i.field}) AS t_{i.field}" for i in identifiers]
-    inner = f"SELECT {', '.join(['*', *canonical])} FROM ({rows})"
-    tokened = f"SELECT {', '.join(['*', *tokens])} FROM ({inner})"
+    found = ", ".join(["r.*", *(f"{_table(i)}.i AS i_{i.field}, {_table(i)}.t AS t_{i.field}" for i in identifiers)])
+    joins = " ".join(f"LEFT JOIN {_table(i)} ON r.f_{i.field} = {_table(i)}.f" for i in identifiers)
+    tokened = f"SELECT {found} FROM ({rows}) AS r {joins}"
     fields = {i.field for i in identifiers}
     kept = [
-        f"{_value(field, rule, field.name in fields)} AS {lake_column(field, rule)[0]}"
+        f"{_value(source, field, rule, field.name in fields)} AS {lake_column(field, rule)[0]}"
         for field, rule in kept_fields(policy, source)
     ]
     columns = [
@@ -59,10 +77,12 @@ def _subject(identifiers: list[Identifier]) -> list[str]:
     ]
 
 
-def _value(field: SourceField, rule: FieldRule, is_identifier: bool) -> str:
+def _value(source: Source, field: SourceField, rule: FieldRule, is_identifier: bool) -> str:
     value = f"f_{field.name}"
     if rule.verb == "keep":
         return value
+    if rule.verb == "token" and field.name == source.event_id and not is_identifier:
+        return f"CASE WHEN {value} IS NOT NULL THEN touchpoint_key END"  # already the keyed hash of the id
     if rule.verb == "token":
         return f"t_{field.name}" if is_identifier else f"keyed_hash({text(field.name + '|')} || {value}::VARCHAR)"
     day = f"try_cast(left({value}::VARCHAR, 10) AS DATE)"

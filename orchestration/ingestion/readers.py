@@ -18,6 +18,7 @@ from orchestration.ingestion.transcode import transcode
 
 LINES_PER_BATCH = 61_440  # DuckDB scans Arrow batch by batch: several per file keep both cores busy
 BLOCK = 64 << 20
+MOST_BLANK = 16  # a longer run of spaces is a row, and malformed
 LINES = pa.schema([("row_no", pa.int64()), ("line", pa.large_string())])
 
 
@@ -79,4 +80,7 @@ def _batches_of(block: bytes, ends: np.ndarray[tuple[int], np.dtype[np.int64]], 
         lines = pc.ascii_rtrim(whole.slice(at, LINES_PER_BATCH), "\r\n")
         numbers = pa.array(np.arange(first + at, first + at + len(lines), dtype=np.int64))
         batch = pa.RecordBatch.from_arrays([numbers, lines], schema=LINES)
-        yield batch.filter(pc.greater(pc.binary_length(pc.ascii_trim_whitespace(lines)), 0))
+        lengths = pc.binary_length(lines)
+        if pc.min(lengths).as_py() <= MOST_BLANK:
+            batch = batch.filter(pc.greater(pc.binary_length(pc.ascii_trim_whitespace(lines)), 0))
+        yield batch

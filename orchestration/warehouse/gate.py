@@ -1,4 +1,4 @@
-"""The release gate: a build gets its receipt only when every blocking check passed; without one nothing is published."""
+"""The release gate: a build gets a receipt if every blocking check passed; without one, nothing is published."""
 
 from __future__ import annotations
 

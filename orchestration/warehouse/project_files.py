@@ -21,7 +21,7 @@ GROUPS = {
 }
 SEGMENT_COLUMNS = {
     "audience_key": ("varchar", "Pseudonym of the person for this purpose only"),
-    "admitted_by": ("bigint", "Sequence number of the ledger event that admits the person; empty where no opt-out does"),
+    "admitted_by": ("bigint", "Sequence number of the ledger event that admits the person; empty under opt-out"),
     "notice": ("varchar", "Notice and version under which the consent was given"),
     "consent_until": ("timestamp", "When that consent ends (UTC)"),
 }  # fmt: skip

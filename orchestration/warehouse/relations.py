@@ -51,7 +51,7 @@ _DECLARED: dict[str, dict[str, str]] = {
 def columns_of(ddl: str) -> Columns:
     """`a VARCHAR, b BIGINT` as a mapping."""
     names_and_types = (part.split() for part in ddl.split(","))
-    return {name: kind for name, kind in names_and_types}  # noqa: C416 - `dict()` would hide that they are pairs
+    return {name: kind for name, kind in names_and_types}  # noqa: C416 - dict() does not know that they are pairs
 
 
 DECLARED: dict[str, dict[str, Columns]] = {

@@ -1,0 +1,131 @@
+"""`assent status`, `assent segments` and `assent explain`: what the published generation says. Reads only."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import click
+
+from orchestration.errors import AssentError
+from orchestration.home import Home
+from orchestration.policy.loader import load_policy
+from orchestration.policy.schema import Policy
+from orchestration.settings import Settings, load_settings
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+
+
+@click.command()
+@AS_JSON
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """What is published, and what it says about itself."""
+    from orchestration.evidence import counts
+    from orchestration.exports.deliveries import outstanding
+
+    _, home, _ = _opened(context)
+    pointer = _published(home)
+    summary = counts.load(home, pointer["generation"])
+    answer = {
+        **pointer,
+        "content_hash": summary["content_hash"],
+        "checks": summary["checks"],
+        "exports": summary["exports"],
+        "delivered": outstanding(home),
+        "report": str(counts.folder(home, pointer["generation"]) / "report.html"),
+    }
+    if as_json:
+        _print_json(answer)
+        return
+    for name in ("generation", "as_of", "published_at", "policy_hash", "ledger_head", "report"):
+        click.echo(f"{name:<14}{answer[name]}")
+    checks = summary["checks"]
+    click.echo(f"{'checks':<14}{checks['passed']} passed, {checks['failed']} failed")
+    for export in summary["exports"]:
+        click.echo(f"{'export':<14}{export['segment']} → {export['destination']}: {_export_line(export)}")
+
+
+@click.command()
+@AS_JSON
+@click.pass_context
+def segments(context: click.Context, as_json: bool) -> None:
+    """People per segment, and who is kept back where, by reason."""
+    from orchestration.evidence import counts
+
+    _, home, policy = _opened(context)
+    summary = counts.load(home, _published(home)["generation"])
+    answer = [
+        {
+            "segment": segment.name,
+            "label": segment.label.model_dump(by_alias=True),
+            "purpose": segment.purpose,
+            "owner": segment.owner,
+            "people": summary["segments"].get(segment.name, {}).get("people", 0),
+            "exports": [export for export in summary["exports"] if export["segment"] == segment.name],
+        }
+        for segment in policy.segments.segments
+    ]
+    if as_json:
+        _print_json(answer)
+        return
+    for entry in answer:
+        click.echo(f"{entry['segment']:<28}{entry['people']:>9,}  {entry['label']['en']} / {entry['label']['zh-CN']}")
+        for export in entry["exports"]:
+            click.echo(f"  → {export['destination']:<24}{_export_line(export)}")
+
+
+@click.command()
+@click.option("--segment", required=True, help="Name of a segment in segments.yaml.")
+@click.option(
+    "--identifier-file",
+    "identifiers",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="One line, kind:issuer:value; `-` reads it from standard input, so that no shell keeps it.",
+)
+@AS_JSON
+@click.pass_context
+def explain(context: click.Context, segment: str, identifiers: TextIO, as_json: bool) -> None:
+    """Say for one person in or out, and why, down to the ledger event and the notice version."""
+    from orchestration.evidence import explain as why
+    from orchestration.identity.keys import Keys
+
+    settings, home, policy = _opened(context)
+    lines = [line for line in identifiers.read().splitlines() if line.strip()]
+    if len(lines) != 1:
+        raise AssentError(
+            "one identifier is wanted", where="--identifier-file", remedy="Write one line, kind:issuer:value"
+        )
+    found = why.explain(
+        home, policy, Keys.open(home), segment, lines[0], now=datetime.now(UTC), ledger_url=settings.ledger_url
+    )
+    if as_json:
+        _print_json(found.as_json())
+        return
+    for line in why.told(found, policy):
+        click.echo(line)
+
+
+def _opened(context: click.Context) -> tuple[Settings, Home, Policy]:
+    settings = context.obj if isinstance(context.obj, Settings) else load_settings()
+    return settings, Home.open(settings.home, create=False), load_policy(settings.policy_dir)
+
+
+def _published(home: Home) -> dict[str, Any]:
+    from orchestration.warehouse.publish import published
+
+    found = published(home)
+    if found is None:
+        raise AssentError("nothing is published", where=str(home.root), remedy="Run `assent run` first")
+    return found.model_dump(mode="json")
+
+
+def _export_line(export: dict[str, Any]) -> str:
+    withheld = ", ".join(f"{reason} {people:,}" for reason, people in export["withheld"].items())
+    return f"{export['status']} {export['rows']:,}" + (f"; kept back: {withheld}" if withheld else "")
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, ensure_ascii=False, indent=2))
