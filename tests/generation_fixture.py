@@ -4,7 +4,8 @@ The home, keys, vault, ledger, gate and publication are the real ones; only dbt'
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from orchestration.identity.keys import Keys
 from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.identity.vault import Vault
 from orchestration.ingestion.lake import Manifest as Batch
-from orchestration.ingestion.lake import write_manifest
+from orchestration.ingestion.lake import write_manifests
 from orchestration.policy.loader import SHIPPED, load_policy, policy_hash
 from orchestration.policy.schema import Policy
 from orchestration.policy.tables import write_policy_tables
@@ -158,6 +159,12 @@ def make_world(root: Path, *, consent_until: datetime | None = None) -> World:
     return world
 
 
+def copy_world(world: World, root: Path) -> World:
+    """The same world in a home of its own: making one takes a second."""
+    shutil.copytree(world.home.root, root / "home")
+    return replace(world, home=Home.open(root / "home", create=False))
+
+
 def _fill_vault(world: World) -> None:
     contactable = {kind.name for kind in world.policy.organisation.identifier_kinds if kind.contact}
     with Vault(world.home, world.keys) as vault:
@@ -251,8 +258,8 @@ def _write_governance(con: duckdb.DuckDBPyConnection, world: World) -> None:
 def _write_batches(world: World) -> None:
     for source, accepted, reasons in (("web", 900, {"malformed": 3, "future_dated": 2}), ("in_store", 100, {})):
         quarantined = sum(reasons.values())
-        write_manifest(world.home, Batch(
+        write_manifests(world.home, [Batch(
             source=source, feed="tag", batch="b" * 32, input_sha256="0" * 64, file="f", day=None, is_complete=True,
             read=accepted + quarantined + 7, accepted=accepted, duplicates=7, quarantined=quarantined,
             quarantined_by_reason=reasons, files=[], links_file=None, recorded_at=AS_OF,
-        ))  # fmt: skip
+        )])  # fmt: skip

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from orchestration.atomic import replace
 from orchestration.consent.judge import Contact, Judge, Verdict
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import Record
@@ -23,7 +24,7 @@ from orchestration.identity.vault import Vault
 from orchestration.ingestion.archive import after_ingest
 from orchestration.ingestion.lake import Manifest, batch_of, manifest_path, write_manifest
 from orchestration.ingestion.landing import Delivery, deliveries
-from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, write_quarantine
+from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
 from orchestration.ingestion.readers import open_hashed
 from orchestration.ingestion.refusal import Limits, Refused
 from orchestration.ingestion.transcode import sha256_of
@@ -201,7 +202,11 @@ class _Import:
         )
 
     def _finish(self, report: ImportReport, sha256: str) -> None:
-        write_quarantine(self._home, self._keys, self.source, self.batch, sorted(self._quarantined))
+        if self._quarantined:
+            rows = sorted(self._quarantined)
+            aside, place, _ = quarantine_aside(self._home, self._keys, self.source, self.batch, rows)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            replace(aside, place)
         manifest = Manifest(
             source=self.source,
             feed=self._feed.name,

@@ -50,6 +50,7 @@ def run(settings: Settings, landing: Path | None, as_of: datetime | None, as_jso
     """Run tonight's build: landing files to lake, ledger, decisions, segments, checks, exports and report.
 
     A failed or killed build leaves the published generation in force. Exit code 3: good, but files were refused."""
+    from orchestration.defs import notes
     from orchestration.defs.launch import launch_build
 
     if landing is not None:
@@ -59,7 +60,7 @@ def run(settings: Settings, landing: Path | None, as_of: datetime | None, as_jso
     site = launch_build(settings, as_of=as_of, now=datetime.now(UTC), say=progress())
     summary = built_summary(site.home.evidence, site.home.tmp)
     click.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else told(summary, site.home.root))
-    refused = sum(source["refused_files"] for source in summary["sources"].values())
+    refused = sum(counts.get("refused_files", 0) for counts in notes.all_counts(site.home).values())
     return int(ExitCode.REFUSED_INPUT if refused else ExitCode.OK)
 
 

@@ -17,9 +17,8 @@ from orchestration.defs.instance import open_instance
 from orchestration.defs.jobs import BUILD
 from orchestration.defs.partitions import AS_OF_TAG, NOW_TAG, day_of, end_of_day
 from orchestration.defs.site import Site, quiet
+from orchestration.demo.clock import end_of_world
 from orchestration.errors import AssentError, ExitCode
-from orchestration.ingestion.lake import manifests
-from orchestration.ingestion.landing import deliveries
 from orchestration.settings import Settings
 
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -53,7 +52,7 @@ def launch_build(
     site = Site.load(settings, say=say)
     instant = as_of or latest_midnight(site, now)
     if site.home.info.kind == "demo":
-        instant = now = as_of or end_of_world(site) or instant  # the demo world has a clock of its own
+        instant = now = as_of or end_of_world(site.home) or instant
     day = day_of(site, instant)
     first = site.policy.organisation.partitions_from
     if day < first.isoformat():
@@ -75,16 +74,6 @@ def launch_build(
 def latest_midnight(site: Site, now: datetime) -> datetime:
     """The end of the last business day that has closed."""
     return end_of_day(site, day_of(site, now - timedelta(days=1)))
-
-
-def end_of_world(site: Site) -> datetime | None:
-    """Where the demo world ends: after the last day that it delivered, whether still in landing or in the lake."""
-    days = [manifest.day for manifest in manifests(site.home)]
-    for source in site.policy.sources.sources:
-        for feed in source.feeds:
-            days += [delivery.day for delivery in deliveries(site.landing, feed)]
-    last = max((day for day in days if day is not None), default=None)
-    return None if last is None else end_of_day(site, last.isoformat())
 
 
 def _execute(site: Site, day: str, tags: dict[str, str], horizon: datetime) -> Failed | None:

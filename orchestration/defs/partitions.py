@@ -10,6 +10,7 @@ import dagster as dg
 
 from orchestration.defs.failures import stop
 from orchestration.defs.site import Site
+from orchestration.demo.clock import end_of_world
 from orchestration.errors import ExitCode
 
 AS_OF_TAG = "assent/as_of"  # an exact T; without it, the end of the partition's business day
@@ -55,7 +56,7 @@ def moment(context: dg.AssetExecutionContext | dg.OpExecutionContext, site: Site
     if NOW_TAG in tags:
         now = _instant(tags[NOW_TAG], NOW_TAG)
     elif record is not None:
-        now = record.create_timestamp.astimezone(UTC)
+        now = end_of_world(site.home) or record.create_timestamp.astimezone(UTC)
     else:
         raise stop("the run has no record, so it has no clock")
     if AS_OF_TAG in tags:

@@ -25,7 +25,7 @@ def build_lock(
     @dg.resource(description="The one lock of the home, held from ingestion to publication.")
     @contextmanager
     def hold(context: dg.InitResourceContext) -> Iterator[None]:
-        refuse_partial(context.run, required)
+        refuse_partial(context.run, required, context.instance)
         with site.home.lock(timeout=wait):
             site.home.sweep()
             yield
@@ -33,18 +33,29 @@ def build_lock(
     return hold
 
 
-def refuse_partial(run: dg.DagsterRun | None, required: frozenset[dg.AssetKey]) -> None:
+def refuse_partial(
+    run: dg.DagsterRun | None, required: frozenset[dg.AssetKey], instance: dg.DagsterInstance | None
+) -> None:
     """Half a build would run against half a warehouse: a selection is all of the build's assets or none of them."""
     if run is None:
         return
     chosen = run.asset_selection  # none or empty: the whole job
-    missing = len(required - chosen) if chosen else 0
-    if missing or run.step_keys_to_execute or run.op_selection or run.asset_check_selection:
+    left_out = len(required - chosen) if chosen else 0
+    steps = _steps_left_out(run, instance)
+    if left_out or steps or run.op_selection:
         raise AssentError(
-            f"only a part of the build was selected ({missing or 'some'} of {len(required)} assets are left out)",
+            f"only a part of the run was selected ({left_out} assets and {steps} steps are left out)",
             where="selection of assets",
             remedy="Materialise all assets of one partition, or launch build_job from the beginning",
         )
+
+
+def _steps_left_out(run: dg.DagsterRun, instance: dg.DagsterInstance | None) -> int:
+    """How many steps of the plan a re-execution 'from failure' would skip."""
+    if instance is None or run.execution_plan_snapshot_id is None or run.step_keys_to_execute is None:
+        return 0
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    return len({step.key for step in plan.steps} - set(run.step_keys_to_execute))
 
 
 class RefusingIOManager(dg.IOManager):

@@ -7,6 +7,7 @@ from datetime import timedelta
 import dagster as dg
 
 from orchestration.defs.jobs import BUILD
+from orchestration.defs.partitions import day_of
 from orchestration.defs.site import Site
 
 NIGHTLY = "0 2 * * *"
@@ -24,7 +25,7 @@ def nightly_schedule(site: Site) -> dg.ScheduleDefinition:
         description="Tonight's build, as of the end of the day before.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
+        day = day_of(site, context.scheduled_execution_time - timedelta(days=1))
         return dg.RunRequest(run_key=day, partition_key=day)
 
     return nightly

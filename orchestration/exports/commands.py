@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
+from orchestration.demo.clock import end_of_world
 from orchestration.errors import ExitCode
 from orchestration.home import Home
 from orchestration.policy.loader import load_policy, policy_hash
@@ -29,7 +30,7 @@ def export(context: click.Context, as_json: bool) -> None:
         home,
         policy,
         Keys.open(home),
-        now=datetime.now(UTC),
+        now=end_of_world(home) or datetime.now(UTC),
         ledger_url=settings.ledger_url,
         policy_hash=policy_hash(policy, settings.policy_dir),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from orchestration.atomic import fsync_folder, replace
+from orchestration.atomic import replace
 from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
@@ -38,7 +38,6 @@ def after_ingest(
     delivery.path.unlink(missing_ok=True)
     if delivery.marker is not None:
         delivery.marker.unlink(missing_ok=True)
-    fsync_folder(delivery.path.parent)
 
 
 def expire(home: Home, source: str, today: date) -> int:

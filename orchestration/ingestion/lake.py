@@ -7,14 +7,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestration.atomic import write_json
 from orchestration.home import Home
+from orchestration.ingestion.durable import settle
 
 NOT_SOURCES = ("consent_",)  # the consent importer keeps its own manifests beside ours
 
@@ -50,13 +50,22 @@ def manifest_path(home: Home, source: str, batch: str) -> Path:
     return home.lake / "manifests" / source / f"{batch}.json"
 
 
+def write_manifests(home: Home, batches: Sequence[Manifest]) -> None:
+    """Makes batches exist, durably. Everything that they list must be durable before."""
+    moves = []
+    for manifest in batches:
+        if manifest.read != manifest.accepted + manifest.duplicates + manifest.quarantined:
+            raise AssertionError(f"{manifest.source}/{manifest.batch}: rows read and rows accounted for differ")
+        aside = home.tmp / f"manifest-{manifest.batch}.json"
+        content = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True)
+        aside.write_text(content + "\n", "utf-8")
+        moves.append((aside, manifest_path(home, manifest.source, manifest.batch)))
+    settle(moves)
+
+
 def write_manifest(home: Home, manifest: Manifest) -> None:
-    """Makes a batch exist, durably. Everything it lists must be durable before."""
-    if manifest.read != manifest.accepted + manifest.duplicates + manifest.quarantined:
-        raise AssertionError(f"{manifest.source}/{manifest.batch}: rows read and rows accounted for differ")
-    path = manifest_path(home, manifest.source, manifest.batch)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, manifest.model_dump(mode="json"))
+    """Makes one batch exist (see `write_manifests`)."""
+    write_manifests(home, [manifest])
 
 
 def manifests(home: Home, source: str | None = None) -> list[Manifest]:

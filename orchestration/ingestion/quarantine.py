@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from orchestration.atomic import replace
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.ingestion.lake import quarantine_path
@@ -24,20 +23,16 @@ COLUMNS = pa.schema(
 )
 
 
-def write_quarantine(home: Home, keys: Keys, source: str, batch: str, rows: list[tuple[Any, ...]]) -> int:
-    """Writes (row_no, reason, line_hash, line or None) of one batch; returns the number written."""
-    if not rows:
-        return 0
+def quarantine_aside(
+    home: Home, keys: Keys, source: str, batch: str, rows: list[tuple[int, str, str, str | None]]
+) -> tuple[Path, Path, int]:
+    """Writes (row_no, reason, line_hash, line or None) of one batch aside; returns that file, its place, its rows."""
     cipher = AESGCM(keys.derive(LABEL))
     sealed = [None if line is None else _seal(cipher, source, batch, row_no, line) for row_no, _, _, line in rows]
-    columns = [[row[position] for row in rows] for position in range(3)]
-    table = pa.table([*columns, sealed], schema=COLUMNS)
-    path = quarantine_path(home, source, batch)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    columns: list[list[Any]] = [[row[position] for row in rows] for position in range(3)]
     aside = home.tmp / f"quarantine-{batch}.parquet"
-    pq.write_table(table, aside, compression="zstd")
-    replace(aside, path)
-    return int(pq.read_metadata(path).num_rows)
+    pq.write_table(pa.table([*columns, sealed], schema=COLUMNS), aside, compression="zstd")
+    return aside, quarantine_path(home, source, batch), int(pq.read_metadata(aside).num_rows)
 
 
 def read_quarantine(keys: Keys, path: Path) -> Iterator[tuple[int, str, str | None]]:

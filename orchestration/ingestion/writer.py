@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 from collections import Counter, defaultdict
-from datetime import date, datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
-from orchestration.atomic import replace
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.ingestion.contracts import lake_columns
+from orchestration.ingestion.durable import settle
 from orchestration.ingestion.intake import Intake
-from orchestration.ingestion.lake import Manifest, write_manifest
+from orchestration.ingestion.lake import Manifest, write_manifests
 from orchestration.ingestion.links import LINK_COLUMNS
 from orchestration.ingestion.load import ACCEPTED, JUDGED, LINKS, VERDICTS
 from orchestration.ingestion.minimise import identifiers_of, kind_of
 from orchestration.ingestion.permissions import append_permissions, permission_records
-from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, write_quarantine
+from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
 from orchestration.ingestion.quoting import ident, text
 from orchestration.policy.schema import Feed, Policy, Source
+
+
+@dataclass
+class Written:
+    """What has been written aside for the files of a group, by their number."""
+
+    moves: list[tuple[Path, Path]] = field(default_factory=list)
+    files: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    accepted: Counter[int] = field(default_factory=Counter)
+    quarantined: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    links: dict[int, str] = field(default_factory=dict)
 
 
 class BatchWriter:
@@ -41,33 +55,34 @@ class BatchWriter:
         append_permissions(
             self.home, self.keys, permission_records(self.con, self.policy, self.source, ACCEPTED), now, ledger_url
         )
-        days, linked, duplicates, quarantined = self._days(), self._linked(), self._duplicates(), self._quarantined()
-        done = []
-        for number, rows in read.items():
-            intake = group[number]
-            files = [self._write_day(number, intake.batch, day) for day in days.get(number, [])]
-            reasons = Counter(row[1] for row in quarantined.get(number, []))
-            manifest = Manifest(
+        written = Written()
+        with tempfile.TemporaryDirectory(dir=self.home.tmp) as folder:
+            self._write_lake(group, Path(folder) / "lake", written)
+            self._write_links(group, Path(folder) / "links", written)
+            self._write_quarantine(group, written)
+            settle(written.moves)
+        duplicates = self._duplicates()
+        done = [
+            Manifest(
                 source=self.source.name,
                 feed=self.feed.name,
-                batch=intake.batch,
-                input_sha256=intake.input_sha256,
-                file=intake.delivery.name,
-                day=intake.delivery.day,
-                is_complete=intake.delivery.is_complete,
+                batch=group[number].batch,
+                input_sha256=group[number].input_sha256,
+                file=group[number].delivery.name,
+                day=group[number].delivery.day,
+                is_complete=group[number].delivery.is_complete,
                 read=rows,
-                accepted=sum(int(pq.read_metadata(path).num_rows) for path in files),
+                accepted=written.accepted[number],
                 duplicates=duplicates.get(number, 0),
-                quarantined=write_quarantine(
-                    self.home, self.keys, self.source.name, intake.batch, quarantined.get(number, [])
-                ),
-                quarantined_by_reason=dict(sorted(reasons.items())),
-                files=[path.relative_to(self.home.lake).as_posix() for path in files],
-                links_file=self._write_links(number, intake.batch) if number in linked else None,
+                quarantined=written.quarantined[number].total(),
+                quarantined_by_reason=dict(sorted(written.quarantined[number].items())),
+                files=sorted(written.files[number]),
+                links_file=written.links.get(number),
                 recorded_at=now,
             )
-            write_manifest(self.home, manifest)
-            done.append(manifest)
+            for number, rows in read.items()
+        ]
+        write_manifests(self.home, done)
         return done
 
     def _keep_contacts(self) -> None:
@@ -83,50 +98,55 @@ class BatchWriter:
             with Vault(self.home, self.keys) as vault:
                 vault.put(rows)
 
-    def _days(self) -> dict[int, list[date]]:
-        found = defaultdict(list)
-        query = f"SELECT DISTINCT file_no, business_day FROM {ACCEPTED} ORDER BY ALL"
-        for number, day in self.con.execute(query).fetchall():
-            found[number].append(day)
-        return found
-
-    def _linked(self) -> set[int]:
-        return {number for (number,) in self.con.execute(f"SELECT DISTINCT file_no FROM {LINKS}").fetchall()}
-
     def _duplicates(self) -> dict[int, int]:
         query = f"SELECT file_no, count(*) FROM {VERDICTS} WHERE verdict = 'duplicate' GROUP BY file_no"
         return dict(self.con.execute(query).fetchall())
 
-    def _quarantined(self) -> dict[int, list[tuple[int, str, str, str | None]]]:
-        found = defaultdict(list)
+    def _write_quarantine(self, group: dict[int, Intake], written: Written) -> None:
         kept = f"CASE WHEN length(line) <= {MAX_KEPT_CHARACTERS} THEN line END"
         query = (
             f"SELECT j.file_no, j.row_no, coalesce(j.reason, v.verdict), keyed_hash(line), {kept} FROM {JUDGED} AS j "
             f"LEFT JOIN {VERDICTS} AS v USING (file_no, row_no) "
             "WHERE j.reason IS NOT NULL OR v.verdict = 'conflict' ORDER BY j.file_no, j.row_no"
         )
-        for number, *row in self.con.execute(query).fetchall():
-            found[number].append(tuple(row))
-        return found
+        for number, rows in itertools.groupby(self.con.execute(query).fetchall(), key=lambda row: int(row[0])):
+            chosen = [(row[1], row[2], row[3], row[4]) for row in rows]
+            name, batch = self.source.name, group[number].batch
+            aside, place, count = quarantine_aside(self.home, self.keys, name, batch, chosen)
+            written.moves.append((aside, place))
+            written.quarantined[number].update(row[1] for row in chosen)
+            assert written.quarantined[number].total() == count
 
-    def _write_day(self, number: int, batch: str, day: date) -> Path:
+    def _write_lake(self, group: dict[int, Intake], folder: Path, written: Written) -> None:
         columns = ", ".join(
-            f"{text(batch)} AS batch" if name == "batch" else ident(name)
-            for name, _ in lake_columns(self.policy, self.source)
+            "b.batch" if name == "batch" else f"a.{ident(name)}" for name, _ in lake_columns(self.policy, self.source)
         )
-        where = f"file_no = {number} AND business_day = DATE {text(day)}"
-        query = f"SELECT {columns} FROM {ACCEPTED} WHERE {where}"  # in order of lines: nothing before reorders rows
-        return self._copy(query, self.home.lake / self.source.name / f"day={day}" / f"{batch}.parquet")
+        query = f"SELECT a.file_no AS p_file, a.business_day AS p_day, {columns} FROM {ACCEPTED} AS a"
+        for path, rows, part in self._copy(query, group, "p_file, p_day", folder):
+            number = int(part["p_file"])
+            name = f"{self.source.name}/day={part['p_day']}/{group[number].batch}.parquet"
+            written.moves.append((path, self.home.lake / name))
+            written.files[number].append(name)
+            written.accepted[number] += rows
 
-    def _write_links(self, number: int, batch: str) -> str:
-        columns = LINK_COLUMNS.removesuffix("batch") + f"{text(batch)} AS batch"
-        query = f"SELECT {columns} FROM {LINKS} WHERE file_no = {number} ORDER BY controller, token_a, token_b, kind_b"
-        path = self._copy(query, self.home.lake / "links" / f"{batch}.parquet")
-        return path.relative_to(self.home.lake).as_posix()
+    def _write_links(self, group: dict[int, Intake], folder: Path, written: Written) -> None:
+        columns = LINK_COLUMNS.removesuffix("batch")
+        query = f"SELECT file_no AS p_file, {columns} b.batch FROM {LINKS} AS a"
+        for path, _, part in self._copy(query, group, "p_file", folder):
+            name = f"links/{group[int(part['p_file'])].batch}.parquet"
+            written.moves.append((path, self.home.lake / name))
+            written.links[int(part["p_file"])] = name
 
-    def _copy(self, query: str, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.home.tmp / path.name
-        self.con.execute(f"COPY ({query}) TO {text(aside)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
-        replace(aside, path)
-        return path
+    def _copy(
+        self, query: str, group: dict[int, Intake], parts: str, folder: Path
+    ) -> Iterator[tuple[Path, int, dict[str, str]]]:
+        """One Parquet file per part: (file aside, rows, values of `parts`). One statement for a whole backlog."""
+        batches = ", ".join(f"({number}, {text(intake.batch)})" for number, intake in group.items())
+        found = self.con.execute(
+            f"COPY ({query} JOIN (VALUES {batches}) AS b (number, batch) ON a.file_no = b.number) TO {text(folder)} "
+            f"(FORMAT parquet, PARTITION_BY ({parts}), COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS)"
+        ).fetchall()
+        seen = [tuple(sorted(row[5].items())) for row in found]
+        if len(set(seen)) != len(seen):
+            raise AssertionError(f"{self.source.name}/{self.feed.name}: a part was written in pieces")
+        return ((Path(row[0]), int(row[1]), row[5]) for row in found)

@@ -56,10 +56,13 @@ def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = 
     if current is not None and _is_older(build, current):
         _keep_as_evidence(home, build, generations_kept)
         return False
+    if current is not None and _is_intact(home, build, current):
+        receipt_path(home, build).unlink()
+        file.unlink()
+        return True
     replace(receipt_path(home, build), release_path(home, build.generation))
     replace(file, warehouse_file(home, build.generation))
-    same = current is not None and current.generation == build.generation
-    _point(home, build, receipt.file_sha256, current.published_at if same and current else now)
+    _point(home, build, receipt.file_sha256, now)
     _unlink_old(home, build.generation, generations_kept)
     return True
 
@@ -94,6 +97,12 @@ def release_path(home: Home, generation: str) -> Path:
 def _is_older(build: Build, current: Published) -> bool:
     """An older T, or an older ledger (a replay): evidence of what was, not a new state of things (fault H10)."""
     return build.as_of < current.as_of or build.ledger_seq < current.ledger_seq
+
+
+def _is_intact(home: Home, build: Build, current: Published) -> bool:
+    """Is this very generation in force, byte for byte as it was published?"""
+    same = current.generation == build.generation
+    return same and file_sha256(warehouse_file(home, build.generation)) == current.file_sha256
 
 
 def _keep_as_evidence(home: Home, build: Build, kept: int) -> None:

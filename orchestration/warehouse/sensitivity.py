@@ -50,7 +50,8 @@ def reads_sensitive(sql: str, segment: Segment, policy: Policy, columns: frozens
     values = [*_texts(segment), *quoted, *(str(node.this) for node in tree.find_all(exp.Literal) if node.is_string)]
     if any(_is_sensitive(value, rule) for value in values for rule in policy.minimisation.sensitive_values):
         return True
-    return bool(columns & columns_read(tree)) or (bool(columns) and selects_all(tree))
+    read = columns_read(tree) | {column.name for column in segment.columns}
+    return bool(columns & read) or (bool(columns) and reads_unnamed(tree))
 
 
 def sensitive_columns(policy: Policy, models: Models) -> frozenset[str]:
@@ -63,7 +64,7 @@ def sensitive_columns(policy: Policy, models: Models) -> frozenset[str]:
             continue
         sql = models.staging(source).read_text(encoding="utf-8")
         tree, _ = parse_model(sql, f"the staging model of source {source.name}")
-        if selects_all(tree):
+        if reads_unnamed(tree):
             return frozenset(CANONICAL_COLUMNS)
         for projection in (p for select in tree.find_all(exp.Select) for p in select.expressions):
             if any(_comes_from(name, fields) for name in columns_read(projection)):
@@ -89,13 +90,25 @@ def parse_model(sql: str, what: str) -> tuple[exp.Expr, list[str]]:
     )
 
 
-def selects_all(tree: exp.Expr) -> bool:
-    """Does some SELECT take every column (`*`), so that its SQL does not say which it reads?"""
-    return any(projection.is_star for select in tree.find_all(exp.Select) for projection in select.expressions)
+def reads_unnamed(tree: exp.Expr) -> bool:
+    """Does some part read columns that it does not name? A bare `select * from one` only hands them on: whatever is
+    used of them is named later. With DISTINCT, GROUP BY or a join the star is a use; so is a row as a value."""
+    rows = {table.alias_or_name.lower() for table in tree.find_all(exp.Table)}
+    rows |= {alias.name.lower() for alias in tree.find_all(exp.TableAlias)}
+    return bool(rows & columns_read(tree)) or any(
+        any(projection.is_star for projection in select.expressions) and not _hands_on(select)
+        for select in tree.find_all(exp.Select)
+    )
+
+
+def _hands_on(select: exp.Select) -> bool:
+    using = ("distinct", "group", "joins", "pivots", "windows", "qualify")
+    return len(select.expressions) == 1 and not any(select.args.get(part) for part in using)
 
 
 def columns_read(tree: exp.Expr) -> set[str]:
-    return {column.name.lower() for column in tree.find_all(exp.Column)}
+    joined = {name.name.lower() for join in tree.find_all(exp.Join) for name in join.args.get("using") or ()}
+    return joined | {column.name.lower() for column in tree.find_all(exp.Column) if not column.is_star}
 
 
 def _texts(segment: Segment) -> list[str]:

@@ -187,6 +187,7 @@ def test_truncated_withdrawal_denies_its_readable_subject_under_every_controller
         "{",
         '{"subject": {"kind": "phone", "issuer": "e164", "value": "138',
         '{"subject": {"kind":"phone","issuer":"e164","value":"13812345678"}, "subject": {"kind":"phone"}}',
+        '{"subject": {"kind":"phone","issuer":"e164","value":"13812345678"}, "subject": {"kind":"pho',
         "[1, 2]",
         json.dumps(row(decision="withdraw", subject={"kind": "phone", "issuer": "e164", "value": "138****5678"})),
         json.dumps(row(decision="withdraw", subject={"kind": "phone", "issuer": "E.164", "value": PHONE})),
@@ -206,6 +207,13 @@ def test_possible_restriction_of_unknown_subject_leaves_the_feed_incomplete_unti
     assert not desk.feed()["is_incomplete"]
     desk.deliver(line + " ")
     assert desk.feed()["is_incomplete"]
+
+
+def test_key_given_twice_is_malformed_and_restricts(desk: Desk) -> None:
+    line = json.dumps(row(decision="withdraw")).replace('"surface"', '"decision": "grant", "surface"')
+    report = desk.deliver(line)
+    assert (report.quarantined_by_reason, report.accepted) == ({"malformed": 1}, 0)
+    assert {denial["decision"] for denial in desk.staged()} == {"presumed_denial"}
 
 
 def test_broken_row_delivered_again_later_denies_nothing_new(desk: Desk) -> None:
@@ -297,6 +305,14 @@ def test_refused_file_appends_nothing_and_leaves_the_feed_incomplete(desk: Desk,
     assert list(desk.home.tmp.iterdir()) == []
     deliver_csv(desk, (CSV + PAPER).encode())
     assert not desk.feed("paper_forms")["is_incomplete"]
+
+
+def test_another_refused_file_of_the_same_name_leaves_the_feed_incomplete_again(desk: Desk) -> None:
+    for broken in ("f2,x\n", "f3,y\n"):
+        assert deliver_csv(desk, (CSV + broken).encode()).refused == {"forms.csv": "ragged"}
+        assert desk.feed("paper_forms")["is_incomplete"]
+        deliver_csv(desk, (CSV + PAPER + broken[:2] + PAPER[2:]).encode())
+        assert not desk.feed("paper_forms")["is_incomplete"]
 
 
 def test_feed_from_landing_waits_for_its_marker_and_is_deleted_after(desk: Desk) -> None:

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestration.consent.chain import GENESIS, row_hash
 from orchestration.consent.ledger import Ledger, open_ledger
-from orchestration.consent.models import AppendReport, Record, Subject
+from orchestration.consent.models import COLUMNS, AppendReport, Record, Subject
 from orchestration.consent.verify import verify_ledger
 from orchestration.errors import HomeError
 from orchestration.home import Home
@@ -99,6 +100,40 @@ def test_ledger_refuses_alteration_by_sql(home: Home, opened: Opened, statement:
         connection.execute(statement)
     assert opened[0].head() == before
     assert opened[0].verify() is None
+
+
+@pytest.mark.parametrize("seq", [2, 99])
+def test_ledger_refuses_a_row_out_of_sequence(home: Home, opened: Opened, seq: int) -> None:
+    """Even one with a new key and the right predecessor: in place of another, or after a gap."""
+    five(opened)
+    columns = {name: name for name in COLUMNS}
+    previous = f"coalesce((SELECT hash FROM events WHERE seq = {seq} - 1), '{GENESIS}')"
+    columns |= {"seq": str(seq), "event_key": "'new'", "prev_hash": previous}
+    refusal = pytest.raises(sqlite3.DatabaseError, match="append-only")
+    with closing(sqlite3.connect(home.ledger_db)) as connection, refusal:
+        connection.execute(f"REPLACE INTO events SELECT {', '.join(columns.values())} FROM events WHERE seq = 2")
+    assert opened[0].verify() is None
+
+
+def test_verify_finds_a_row_that_was_rewritten_with_its_hash(home: Home, opened: Opened) -> None:
+    five(opened)
+    with closing(sqlite3.connect(home.ledger_db)) as connection:
+        stored = list(connection.execute("SELECT * FROM events WHERE seq = 3").fetchone())
+    stored[COLUMNS.index("decision")] = "deny"
+    tamper(home, f"UPDATE events SET decision = 'deny', hash = '{row_hash(stored[:-1])}' WHERE seq = 3")
+    assert opened[0].verify() == 4  # the row is consistent in itself; its successor tells
+
+
+def test_altered_detail_is_found_and_never_taken_for_a_duplicate(home: Home, opened: Opened) -> None:
+    """By somebody who has the keys: sealed again, but not what the chain committed to."""
+    five(opened)
+    with closing(sqlite3.connect(home.ledger_db)) as connection:
+        (key,) = connection.execute("SELECT event_key FROM events WHERE seq = 4").fetchone()
+    payload, _ = opened[0].sealer.seal(key, "e4", opened[0].sealer.body(grant("e4")), {"actor": "somebody else"})
+    tamper(home, f"UPDATE details SET payload = x'{payload.hex()}' WHERE seq = 4")
+    assert opened[0].verify() == 4
+    report = opened[0].append([grant("e4")], NOW)
+    assert (report.duplicates, report.conflicts) == (0, 1)
 
 
 @pytest.mark.parametrize(

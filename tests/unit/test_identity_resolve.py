@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -51,7 +52,9 @@ def _row(link: Link) -> list[Any]:
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[list[Any]]) -> None:
     if rows:
         one = f"({', '.join('?' * len(rows[0]))})"
-        con.execute(f"INSERT INTO {table} VALUES {', '.join([one] * len(rows))}", [cell for row in rows for cell in row])
+        con.execute(
+            f"INSERT INTO {table} VALUES {', '.join([one] * len(rows))}", [cell for row in rows for cell in row]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def con() -> duckdb.DuckDBPyConnection:
     for schema, table in [("identity", "links"), *(("ledger", table) for table in LEDGER_TABLES)]:
         columns = ", ".join(f"{name} {kind}" for name, kind in DECLARED[schema][table].items())
         con.execute(f"CREATE TABLE {schema}.{table} ({columns})")
-    con.execute("CREATE TABLE lake.web (controller VARCHAR, subject_token VARCHAR, subject_kind VARCHAR, subject_issuer VARCHAR)")
+    con.execute("CREATE TABLE lake.web (controller TEXT, subject_token TEXT, subject_kind TEXT, subject_issuer TEXT)")
     con.execute("CREATE TABLE policy.identifier_kinds (kind VARCHAR, is_strong BOOLEAN, is_anchor BOOLEAN)")
     con.executemany("INSERT INTO policy.identifier_kinds VALUES (?, ?, ?)", [(k, *v) for k, v in KINDS.items()])
     return con
@@ -75,7 +78,9 @@ def run(con: duckdb.DuckDBPyConnection, links: Sequence[Link], also: Sequence[st
     _insert(con, "identity.links", [_row(link) for link in links])
     _insert(con, "lake.web", [["shop", name, kind_of(name), "i"] for name in also])
     resolve(con, AS_OF, ["web"])
-    rows = con.execute("SELECT token, group_id, is_ambiguous, is_whole, controller FROM identity.identifiers").fetchall()
+    rows = con.execute(
+        "SELECT token, group_id, is_ambiguous, is_whole, controller FROM identity.identifiers"
+    ).fetchall()
     members: dict[int, set[str]] = {}
     for token, group, *_ in rows:
         members.setdefault(group, set()).add(token)
@@ -126,7 +131,7 @@ def test_link_between_two_members_is_cut(con: duckdb.DuckDBPyConnection) -> None
 
 def test_chain_between_two_members_cuts_where_they_meet(con: duckdb.DuckDBPyConnection) -> None:
     chain = ["member1", "unionid1", "phone1", "phone2", "member2"]
-    found = run(con, [Link(a, b) for a, b in zip(chain, chain[1:], strict=False)])
+    found = run(con, [Link(a, b) for a, b in pairwise(chain)])
     assert found.ambiguous == {"phone1"}
     assert found.groups["unionid1"] == {"member1", "unionid1"}
     assert found.groups["phone2"] == {"member2", "phone2"}
@@ -165,7 +170,7 @@ def test_nothing_on_record_gives_empty_tables(con: duckdb.DuckDBPyConnection) ->
 
 def test_long_chain_of_shared_identifiers_ends(con: duckdb.DuckDBPyConnection) -> None:
     names = [f"member{i:03}" if i % 3 == 0 else f"phone{i:03}" for i in range(61)]
-    found = run(con, [Link(a, b) for a, b in zip(names, names[1:], strict=False)])
+    found = run(con, [Link(a, b) for a, b in pairwise(names)])
     assert all(len({name for name in group if name[0] == "m"}) <= 1 for group in found.groups.values())
     assert found.ambiguous == {name for name in names if name[0] == "p"}  # each meets the other member's
 
@@ -191,7 +196,9 @@ def test_resolution_equals_the_slow_implementation(con: duckdb.DuckDBPyConnectio
 
 @settings(max_examples=20, deadline=None)
 @given(links=LINKS, data=st.data())
-def test_order_of_records_does_not_matter(con: duckdb.DuckDBPyConnection, links: list[Link], data: st.DataObject) -> None:
+def test_order_of_records_does_not_matter(
+    con: duckdb.DuckDBPyConnection, links: list[Link], data: st.DataObject
+) -> None:
     assert run(con, links, also=NAMES) == run(con, data.draw(st.permutations(links)), also=NAMES)
 
 

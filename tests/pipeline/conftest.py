@@ -1,0 +1,78 @@
+"""One small demo world, built once through Dagster, for every test of the pipeline that only looks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.home import Home
+from orchestration.settings import QUIET, child_environment
+
+AS_OF = "2026-11-22T00:00:00+08:00"
+SEED = "7"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def assent(home: Path, *arguments: str, stdin: str = "", **variables: str) -> Finished:
+    """Runs the command in a process of its own, as people do."""
+    command = [sys.executable, "-c", "from orchestration.cli import main; main()", *arguments]
+    environment = child_environment({**QUIET, "ASSENT_HOME": str(home), **variables})
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, check=False)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def make_demo(home: Path, *, people: int = 200, days: int = 20) -> Path:
+    sizes = ("--people", str(people), "--days", str(days), "--seed", SEED, "--as-of", AS_OF)
+    made = assent(home, "demo", *sizes)
+    assert made.code == 0, made.err
+    return home
+
+
+@pytest.fixture(scope="session")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo home with files in landing, and its dbt project prepared: nothing built yet. Copy it, do not change it."""
+    home = make_demo(tmp_path_factory.mktemp("landed") / "home")
+    from orchestration.policy.loader import SHIPPED, load_policy
+    from orchestration.warehouse.prepare import prepare
+
+    prepare(Home.open(home), load_policy(), SHIPPED)
+    return home
+
+
+@pytest.fixture(scope="session")
+def built(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """A copy of it after `assent run --json`. Do not change it."""
+    home = tmp_path_factory.mktemp("built") / "home"
+    shutil.copytree(landed, home)
+    done = assent(home, "run", "--as-of", AS_OF, "--json")
+    assert done.code == 0, done.err
+    return home, done
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+    """Copies a home so that a test may change it."""
+
+    def copy(home: Path) -> Path:
+        return Path(shutil.copytree(home, tmp_path / "home"))
+
+    yield copy

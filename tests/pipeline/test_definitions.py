@@ -1,0 +1,172 @@
+"""The code location: everything loads, is owned and described, and refuses to run in part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.defs.assembly import assemble
+from orchestration.defs.evidence import mart_check_specs
+from orchestration.defs.failures import attempt
+from orchestration.defs.instance import open_instance
+from orchestration.defs.launch import BuildFailedError, launch_build
+from orchestration.defs.metadata import measured
+from orchestration.defs.partitions import day_of, end_of_day
+from orchestration.defs.resources import RefusingIOManager, refuse_partial
+from orchestration.defs.site import Site
+from orchestration.errors import AssentError, HomeError
+from orchestration.home import Home
+from orchestration.settings import Settings
+from tests.pipeline.conftest import AS_OF
+
+GROUPS = {"policy", "ingestion", "consent", "identity", "warehouse", "exports", "evidence"}
+
+
+@pytest.fixture(scope="module")
+def site(landed: Path) -> Site:
+    return Site.load(Settings(home=landed))
+
+
+@pytest.fixture(scope="module")
+def definitions(site: Site) -> dg.Definitions:
+    definitions = assemble(site, lock_wait=0)
+    dg.Definitions.validate_loadable(definitions)
+    return definitions
+
+
+def test_every_asset_has_owner_group_kind_and_description(definitions: dg.Definitions) -> None:
+    specs = list(definitions.resolve_all_asset_specs())
+    assert len(specs) > 60
+    for spec in specs:
+        assert spec.owners, spec.key
+        assert spec.group_name in GROUPS, spec.key
+        assert spec.kinds, spec.key
+        assert spec.description, spec.key
+
+
+def test_lineage_runs_from_policy_and_sources_to_exports(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    export = dg.AssetKey(["exports", "consulted_not_bought_7__sms_gateway"])
+    above = {key.path[0] + "/" + key.path[1] for key in graph.get_ancestor_asset_keys(export)}
+    wanted = {"policy/purposes", "policy/segments", "landing/web", "landing/consent", "lake/in_store"}
+    assert wanted | {"warehouse/release", "marts/consulted_not_bought_7"} <= above
+
+
+def test_every_check_blocks_but_the_refused_file(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    lenient = {key.name for key in graph.asset_check_keys if not graph.get(key).blocking}
+    assert lenient == {"no_file_was_refused"}
+    assert len(graph.asset_check_keys) > 100
+
+
+def test_mart_checks_are_those_that_great_expectations_makes(site: Site) -> None:
+    from orchestration.evidence.expectations import mart_suite
+
+    at = datetime.fromisoformat(AS_OF)
+    made = {
+        f"{segment.name}: {expected.sentence}"
+        for segment in site.policy.segments.segments
+        for expected in mart_suite(site.policy, segment, at)
+    }
+    assert set(mart_check_specs(site)) == made
+
+
+def test_asset_prefix_and_upstream_assets_are_the_companys(landed: Path) -> None:
+    site = Site.load(Settings(home=landed, asset_prefix=("acme", "assent")))
+    keys = {spec.key for spec in assemble(site).resolve_all_asset_specs()}
+    assert all(key.path[:2] == ["acme", "assent"] for key in keys)
+
+
+def test_schedule_builds_the_day_that_has_closed(definitions: dg.Definitions) -> None:
+    schedule = definitions.resolve_schedule_def("nightly_schedule")
+    tick = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)  # 02:00 on the 22nd in Shanghai
+    repository = definitions.get_repository_def()
+    context = dg.build_schedule_context(scheduled_execution_time=tick, repository_def=repository)
+    data = schedule.evaluate_tick(context)
+    assert [request.partition_key for request in data.run_requests or ()] == ["2026-11-21"]
+    assert schedule.execution_timezone == "Asia/Shanghai"
+
+
+def test_end_of_a_day_belongs_to_it(site: Site) -> None:
+    assert end_of_day(site, "2026-11-21") == datetime(2026, 11, 21, 16, tzinfo=UTC)
+    assert day_of(site, end_of_day(site, "2026-11-21")) == "2026-11-21"
+
+
+def test_part_of_the_assets_is_refused(landed: Path, copy_of: Callable[[Path], Path]) -> None:
+    site = Site.load(Settings(home=copy_of(landed)))
+    definitions = assemble(site, lock_wait=0)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with open_instance(site.home) as instance, pytest.raises(dg.DagsterResourceFunctionError) as caught:
+        job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["lake", "web"])], partition_key="2026-11-21"
+        )
+    assert "only a part of the run was selected" in str(caught.value.__cause__)
+    assert not (site.home.lake / "web").exists()
+
+
+def test_whole_selection_is_not_refused() -> None:
+    key = dg.AssetKey("a")
+    run = dg.DagsterRun(job_name="build_job", asset_selection=frozenset({key}))
+    refuse_partial(run, frozenset({key}), None)
+    with pytest.raises(AssentError):
+        refuse_partial(run, frozenset({key, dg.AssetKey("b")}), None)
+
+
+def test_locked_home_is_refused(landed: Path, copy_of: Callable[[Path], Path]) -> None:
+    home = Home.open(copy_of(landed))
+    import subprocess
+    import sys
+
+    code = "import sys; from pathlib import Path; from orchestration.home import Home\n"
+    code += "with Home.open(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(HomeError, match=str(other.pid)):
+            launch_build(Settings(home=home.root), as_of=None, now=datetime.fromisoformat(AS_OF))
+        other.communicate("")
+
+
+def test_failure_carries_no_value() -> None:
+    canary = "canary@example.invalid"
+
+    def work() -> None:
+        raise ValueError(canary)
+
+    with pytest.raises(dg.Failure) as caught:
+        attempt(work)
+    failure = caught.value
+    assert canary not in str(failure.description)
+    assert failure.__context__ is None
+    assert failure.__cause__ is None
+
+
+@pytest.mark.parametrize("value", ["a@b.example", "13800138000 ", None, ["x"]])
+def test_metadata_takes_numbers_and_hashes_only(value: object) -> None:
+    assert measured({"rows": 3, "sha256": "0f" * 32}) == {"rows": 3, "sha256": "0f" * 32}
+    with pytest.raises(ValueError, match="secret") as caught:
+        measured({"secret": value})  # type: ignore[dict-item]
+    assert str(value) not in str(caught.value) or value is None
+
+
+def test_io_manager_stores_nothing() -> None:
+    with pytest.raises(AssentError):
+        RefusingIOManager().handle_output(dg.build_output_context(step_key="s", name="result"), {"a": 1})
+
+
+def test_failed_stage_is_told_with_its_exit_code(landed: Path, copy_of: Callable[[Path], Path]) -> None:
+    home = copy_of(landed)
+    notice = home.parent / "notice.json"
+    settings = Settings(home=home, failure_command=f"tee {notice}")
+    (home / "lake").chmod(0o700)
+    (home / "ledger.sqlite").write_bytes(b"this is no database at all, and long enough to be read as one" * 20)
+    (home / "ledger.sqlite").chmod(0o600)
+    with pytest.raises(BuildFailedError, match="The published generation is unchanged"):
+        launch_build(settings, as_of=datetime.fromisoformat(AS_OF), now=datetime.fromisoformat(AS_OF))
+    assert "build_job" in notice.read_text()
