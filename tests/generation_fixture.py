@@ -33,7 +33,7 @@ from orchestration.warehouse.relations import DECLARED
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 GRANTED = datetime(2026, 4, 1, tzinfo=UTC)
 LATER = AS_OF + timedelta(hours=2)
-SMS, RECALL, PUSH, EMAIL = "consulted_not_bought_7", "treatment_recall", "birthday_month", "second_purchase"
+SMS, RECALL, PUSH, EMAIL = "consulted_not_bought_7", "follow_up", "birthday_month", "second_purchase"
 ISSUERS = {"phone": "e164", "email": "email", "push": "shop.app", "openid": "wx-oa-shop", "cookie": "shop.example.com"}
 
 DBT_TABLES = {
@@ -143,7 +143,7 @@ def make_world(root: Path, *, consent_until: datetime | None = None) -> World:
     _fill_vault(world)
     world.hear(AS_OF)
     for person in everyone:
-        purpose = "sms_marketing" if person.controller == "shop" else "treatment_recall"
+        purpose = "sms_marketing" if person.controller == "shop" else "follow_up"
         world.tell(person.name, at=GRANTED, decision="grant", purpose=purpose, method="explicit_click",
                    notice_id="privacy", notice_version="2")  # fmt: skip
     with open_ledger(home, keys) as (ledger, registry):

@@ -111,7 +111,7 @@ def _random_touchpoints(rng: random.Random, world: World, instants: list[datetim
 def stage_worlds(path: str, policy: Policy, worlds: list[tuple[World, list[Touchpoint]]]) -> None:
     """Writes the worlds as the tables of a build file, every other table typed and empty."""
     with duckdb.connect(path) as con:
-        write_policy_tables(con, policy, policy_hash="test", sensitive_segments=frozenset({"treatment_recall"}))
+        write_policy_tables(con, policy, policy_hash="test", sensitive_segments=frozenset({"follow_up"}))
         for schema, tables in relations(policy).items():
             con.execute(f"create schema if not exists {schema}")
             for table, columns in tables.items():

@@ -172,7 +172,7 @@ class ConsentWorld:
     def _recall(self, who: Bools, at: Ints, separate: Bools) -> None:
         for is_separate, some in ((True, who & separate), (False, who & ~separate)):
             for part in PARTS:
-                self._give(some, at, "clinic-separate", self._member, controller="clinic", purpose="treatment_recall",
+                self._give(some, at, "clinic-separate", self._member, controller="clinic", purpose="follow_up",
                            method="signed_form", separate=is_separate, surface="clinic", **part)  # fmt: skip
 
     def _contracts_and_statuses(self) -> None:

@@ -50,7 +50,10 @@ def test_files_are_where_the_summary_says(built: tuple[Path, Finished]) -> None:
     for export in written:
         assert (home / export["path"]).is_file()
     generation = done.json()["generation"]
-    assert "<svg" in (home / "evidence" / generation / "report.html").read_text(encoding="utf-8")
+    page = (home / "evidence" / generation / "report.html").read_text(encoding="utf-8")
+    assert generation in page
+    assert "Engaged on WeChat" in page
+    assert "微信活跃" in page
 
 
 def test_progress_goes_to_stderr_only(built: tuple[Path, Finished]) -> None:

@@ -269,7 +269,7 @@ def test_broken_unfollow_closes_its_contact_point_only(desk: Desk) -> None:
 
 
 CSV = "event_id,type,subject_kind,subject_issuer,subject_value,controller,purpose,decision,separate,effective_at\n"
-PAPER = "f1,consent,phone,e164,13812345678,clinic,treatment_recall,grant,TRUE,2026-11-01T10:00:00+08:00\n"
+PAPER = "f1,consent,phone,e164,13812345678,clinic,follow_up,grant,TRUE,2026-11-01T10:00:00+08:00\n"
 
 
 def deliver_csv(desk: Desk, data: bytes, name: str = "forms.csv") -> ImportReport:

@@ -243,7 +243,7 @@ def test_old_grants_are_asked_again_when_the_notice_renews(world: tuple[Path, Wo
     versions: dict[str, set[str]] = {}
     for line in lines(world[0], CONSENT):
         record = json.loads(line)
-        if record.get("purpose") == "treatment_recall" and record.get("category") == "sensitive":
+        if record.get("purpose") == "follow_up" and record.get("category") == "sensitive":
             versions.setdefault(record["subject"]["value"], set()).add(record["notice"]["version"])
     assert {tuple(sorted(found)) for found in versions.values()} == {("1",), ("2",), ("1", "2")}
 

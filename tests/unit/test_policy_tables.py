@@ -14,7 +14,7 @@ from orchestration.policy.vocabulary import vocabulary
 def con() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     for _ in range(2):  # a second time replaces, and adds nothing
-        write_policy_tables(con, load_policy(), policy_hash="h", sensitive_segments=frozenset({"treatment_recall"}))
+        write_policy_tables(con, load_policy(), policy_hash="h", sensitive_segments=frozenset({"follow_up"}))
     return con
 
 

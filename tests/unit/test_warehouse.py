@@ -266,7 +266,7 @@ def test_staging_an_empty_home_gives_every_declared_table_typed_and_empty(home: 
             (len(policy.purposes.purposes),)
         ]
         assert con.execute("SELECT segment FROM policy.segments WHERE reads_sensitive").fetchall() == [
-            ("treatment_recall",)
+            ("follow_up",)
         ]
 
 

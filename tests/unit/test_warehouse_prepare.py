@@ -168,14 +168,14 @@ def test_sensitive_field_is_followed_through_the_staging_model(policy: Policy) -
         for rule in policy.minimisation.sources
     )
     sensitive = policy.model_copy(update={"minimisation": policy.minimisation.model_copy(update={"sources": rules})})
-    assert sensitive_segments(policy, Models(SHIPPED)) == {"treatment_recall"}
-    assert sensitive_segments(sensitive, Models(SHIPPED)) == {"treatment_recall", "birthday_month"}
+    assert sensitive_segments(policy, Models(SHIPPED)) == {"follow_up"}
+    assert sensitive_segments(sensitive, Models(SHIPPED)) == {"follow_up", "birthday_month"}
 
 
 def test_leaving_out_sensitive_people_is_sensitive(policy: Policy) -> None:
-    excluding = changed(segment_of(policy, "wechat_engaged"), excludes=("treatment_recall",))
-    both = with_segments(policy, excluding, segment_of(policy, "treatment_recall"))
-    assert sensitive_segments(both, Models(SHIPPED)) == {"wechat_engaged", "treatment_recall"}
+    excluding = changed(segment_of(policy, "wechat_engaged"), excludes=("follow_up",))
+    both = with_segments(policy, excluding, segment_of(policy, "follow_up"))
+    assert sensitive_segments(both, Models(SHIPPED)) == {"wechat_engaged", "follow_up"}
 
 
 @pytest.mark.parametrize("sql", ["select from where", "delete from x", "drop table x", ""])
