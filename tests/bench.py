@@ -45,7 +45,9 @@ def timed(stage: str) -> Iterator[None]:
 
 
 @click.command(help=__doc__)
-@click.option("--people", default=30_000, show_default=True, help="30,000 people leave about 1 M touchpoints in 60 days.")
+@click.option(
+    "--people", default=30_000, show_default=True, help="30,000 people leave about 1 M touchpoints in 60 days."
+)
 @click.option("--days", default=60, show_default=True)
 def main(people: int, days: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="assent-bench."))

@@ -33,7 +33,9 @@ class Stage:
             for what, answer in expected.items():
                 kind, name = what.split()
                 found = getattr(self, f"_{kind}")(con, tokens, name)
-                fits = "in" not in found if answer == "out" else answer in found and (answer == "in" or "in" not in found)
+                fits = (
+                    "in" not in found if answer == "out" else answer in found and (answer == "in" or "in" not in found)
+                )
                 if not fits:
                     wrong.append(f"{persona.name}: {what} should be {answer}, is {sorted(found) or 'nowhere'}")
         return wrong
@@ -54,7 +56,8 @@ class Stage:
             "select case when p.is_member then 'in' else coalesce(p.reason, 'out') end "
             "from intermediate.int_segment_people as p "
             "join policy.segments as s on p.segment = s.segment "
-            "join intermediate.int_identifiers_resolved as i on p.person_key = i.person_key and i.controller = s.controller "
+            "join intermediate.int_identifiers_resolved as i "
+            "on p.person_key = i.person_key and i.controller = s.controller "
             "where list_contains(?, i.token) and p.segment = ?",
             tokens,
             segment,

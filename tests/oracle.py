@@ -10,7 +10,13 @@ from datetime import datetime, timedelta
 
 from orchestration.policy.schema import Policy, Purpose
 
-RESTRICTIONS = {"deny": "denied", "withdraw": "withdrawn", "object": "objected", "opt_out": "opted_out", "presumed_denial": "denied"}
+RESTRICTIONS = {
+    "deny": "denied",
+    "withdraw": "withdrawn",
+    "object": "objected",
+    "opt_out": "opted_out",
+    "presumed_denial": "denied",
+}
 EXPLICIT = {"explicit_click", "written", "verbal_recorded", "signed_form", "double_opt_in"}
 STRICTEST = ["none", "separate_consent", "consent", "contract", "opt_out"]
 
@@ -192,7 +198,9 @@ def _evidenced(world: World, group: int) -> bool:
     return any(e.jurisdiction is not None and (e.controller, e.token) in nodes for e in world.events)
 
 
-def denials(world: World, controller: str, purpose: Purpose, category: str) -> Iterable[tuple[tuple[str, str], datetime, str]]:
+def denials(
+    world: World, controller: str, purpose: Purpose, category: str
+) -> Iterable[tuple[tuple[str, str], datetime, str]]:
     for e in world.events:
         if e.decision == "grant" or e.channel is not None or not covers(e, controller, purpose, category):
             continue
@@ -204,7 +212,13 @@ def denials(world: World, controller: str, purpose: Purpose, category: str) -> I
 
 
 def state(
-    world: World, people: set[tuple[str, str]], own: tuple[str, str], group: int, purpose: Purpose, category: str, at: datetime
+    world: World,
+    people: set[tuple[str, str]],
+    own: tuple[str, str],
+    group: int,
+    purpose: Purpose,
+    category: str,
+    at: datetime,
 ) -> str | None:
     """The reason at `at` for the person `people` seen through the identifier `own`; None permits."""
     controller = own[0]
@@ -253,7 +267,11 @@ def person(world: World, node: tuple[str, str]) -> set[tuple[str, str]]:
 
 def _status(world: World, group: int) -> str | None:
     found = {status for node, status in world.statuses.items() if group in world.reach[node]}
-    for status, reason in (("erased", "erased"), ("restricted", "restricted"), ("legal_hold", "legal_hold_use_blocked")):
+    for status, reason in (
+        ("erased", "erased"),
+        ("restricted", "restricted"),
+        ("legal_hold", "legal_hold_use_blocked"),
+    ):
         if status in found:
             return reason
     return None

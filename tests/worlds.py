@@ -14,13 +14,20 @@ from orchestration.warehouse.relations import relations
 from tests.oracle import Contract, Event, Touchpoint, World
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
-EVENT_OF = {"behaviour": "page_viewed", "transaction": "order_completed", "identification": "logged_in", None: "not_in_policy"}
+EVENT_OF = {
+    "behaviour": "page_viewed",
+    "transaction": "order_completed",
+    "identification": "logged_in",
+    None: "not_in_policy",
+}
 
 
 def random_world(rng: random.Random, policy: Policy, number: int) -> tuple[World, list[Touchpoint]]:
     """One or two groups of identifiers under each controller, events and touchpoints on a lattice that forces ties."""
     days = [0, 1, 2, 3, 10, 29, 61, 70, 100, 200, 400, 800]
-    instants = [AS_OF - timedelta(days=d) for d in days] + [AS_OF - timedelta(days=d, seconds=s) for d in (2, 70) for s in (-1, 1)]
+    instants = [AS_OF - timedelta(days=d) for d in days] + [
+        AS_OF - timedelta(days=d, seconds=s) for d in (2, 70) for s in (-1, 1)
+    ]
     world = World(policy, AS_OF, {}, {})
     for group in range(rng.choice([1, 1, 2])):
         for member in range(rng.choice([1, 2, 3])):
@@ -38,7 +45,9 @@ def random_world(rng: random.Random, policy: Policy, number: int) -> tuple[World
         for node in nodes:
             if world.strong[node]:
                 seq = number * 100 + len(world.events)
-                world.events.append(Event(seq, node[1], node[0], "identity", "grant", AS_OF - timedelta(days=rng.choice([1, 70, 400]))))
+                world.events.append(
+                    Event(seq, node[1], node[0], "identity", "grant", AS_OF - timedelta(days=rng.choice([1, 70, 400])))
+                )
     if rng.random() < 0.3:
         node = rng.choice(nodes)
         until = rng.choice([None, AS_OF - timedelta(days=3), AS_OF + timedelta(days=30)])
@@ -60,9 +69,13 @@ def _share(rng: random.Random, world: World) -> None:
         world.ambiguous.add(node)
 
 
-def _random_event(rng: random.Random, policy: Policy, node: tuple[str, str], instants: list[datetime], seq: int) -> Event:
+def _random_event(
+    rng: random.Random, policy: Policy, node: tuple[str, str], instants: list[datetime], seq: int
+) -> Event:
     purpose = rng.choice(policy.purposes.purposes)
-    decision = rng.choices(["grant", "deny", "withdraw", "object", "opt_out", "presumed_denial"], [12, 2, 4, 1, 1, 1])[0]
+    decision = rng.choices(["grant", "deny", "withdraw", "object", "opt_out", "presumed_denial"], [12, 2, 4, 1, 1, 1])[
+        0
+    ]
     fitting = [n.id for n in policy.notices.notices if purpose.name in n.purposes]
     notice = rng.choice(fitting) if rng.random() < 0.85 else rng.choice(["privacy", "partner", None])
     return Event(
@@ -118,19 +131,41 @@ def stage_worlds(path: str, policy: Policy, worlds: list[tuple[World, list[Touch
                 if schema != "policy":
                     con.execute(f"create table {schema}.{table} ({', '.join(f'{n} {t}' for n, t in columns.items())})")
         con.execute("set timezone = 'UTC'")
-        con.execute("insert into meta.builds by name select 'test' as generation, ?::timestamp as as_of", [_naive(AS_OF)])
+        con.execute(
+            "insert into meta.builds by name select 'test' as generation, ?::timestamp as as_of", [_naive(AS_OF)]
+        )
         con.execute("insert into identity.purpose_keys select purpose, sha256(purpose) from policy.purposes")
-        _insert(con, "identity.identifiers", [row for number, (w, _) in enumerate(worlds) for row in _identifiers(w, number)])
-        numbers = {(c, t): i for i, c, t in con.execute("select identifier_id, controller, token from identity.identifiers").fetchall()}
+        _insert(
+            con,
+            "identity.identifiers",
+            [row for number, (w, _) in enumerate(worlds) for row in _identifiers(w, number)],
+        )
+        numbers = {
+            (c, t): i
+            for i, c, t in con.execute("select identifier_id, controller, token from identity.identifiers").fetchall()
+        }
         _insert(
             con,
             "identity.denial_reach",
-            [{"identifier_id": numbers[n], "group_id": g} for w, _ in worlds for n, groups in w.reach.items() for g in groups],
+            [
+                {"identifier_id": numbers[n], "group_id": g}
+                for w, _ in worlds
+                for n, groups in w.reach.items()
+                for g in groups
+            ],
         )
         _insert(con, "ledger.consent_events", [_event(e, w) for w, _ in worlds for e in w.events])
         _insert(con, "ledger.contracts", [_contract(c) for w, _ in worlds for c in w.contracts])
-        _insert(con, "ledger.ages", [_fact(n, "minor_until", _naive(v)) for w, _ in worlds for n, v in w.minor_until.items()])
-        _insert(con, "ledger.statuses", [{**_fact(n, "status", v), "state": "on"} for w, _ in worlds for n, v in w.statuses.items()])
+        _insert(
+            con,
+            "ledger.ages",
+            [_fact(n, "minor_until", _naive(v)) for w, _ in worlds for n, v in w.minor_until.items()],
+        )
+        _insert(
+            con,
+            "ledger.statuses",
+            [{**_fact(n, "status", v), "state": "on"} for w, _ in worlds for n, v in w.statuses.items()],
+        )
         _insert(con, "lake.web", [_touchpoint(t) for _, touchpoints in worlds for t in touchpoints])
 
 

@@ -148,7 +148,8 @@ def _columns(names: Sequence[str]) -> Any:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(date_as_object=False)
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return frame
 
 
 def _validate(stage: str, subject: str, frame: pd.DataFrame, suite: Sequence[Expected]) -> list[CheckResult]:

@@ -21,7 +21,9 @@ SEEDS = [7]
 
 
 @pytest.fixture(scope="module", params=SEEDS)
-def decided(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[World, list[Touchpoint]]], Path]:
+def decided(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[tuple[World, list[Touchpoint]]], Path]:
     rng = random.Random(request.param)
     policy = load_policy(SHIPPED)
     worlds = [random_world(rng, policy, number) for number in range(1, WORLDS + 1)]
@@ -79,7 +81,9 @@ def test_gate_holds_exactly_what_the_oracle_permits(decided: tuple[list[tuple[Wo
     assert permitted
 
 
-def test_dbt_unit_tests_pass(decided: tuple[list[tuple[World, list[Touchpoint]]], Path], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_dbt_unit_tests_pass(
+    decided: tuple[list[tuple[World, list[Touchpoint]]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Beside the models, one row per reason: `dbt test --select test_type:unit` on the file that was built."""
     _, file = decided
     home = Home.open(file.parents[2])

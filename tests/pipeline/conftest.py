@@ -40,7 +40,7 @@ def assent(home: Path, *arguments: str, stdin: str = "", **variables: str) -> Fi
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def make_demo(home: Path, *, people: int = 200, days: int = 60) -> Path:
+def make_demo(home: Path, *, people: int = 2000, days: int = 60) -> Path:
     sizes = ("--people", str(people), "--days", str(days), "--seed", SEED, "--as-of", AS_OF)
     made = assent(home, "demo", *sizes)
     assert made.code == 0, made.err

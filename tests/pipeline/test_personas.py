@@ -36,8 +36,8 @@ def test_a_wrong_expectation_is_noticed(stage: Stage) -> None:
     admitted = next(p for p in PERSONAS if "in" in p.expect.segments.values() and p.expect.exports)
     segments = dict.fromkeys((s.name for s in POLICY.segments.segments), "in")
     everywhere = admitted.model_copy(update={"expect": Expect(segments=segments)})
-    nowhere = admitted.model_copy(update={"expect": Expect(exports=dict.fromkeys(admitted.expect.exports, "withdrawn"))})
+    nowhere = admitted.model_copy(
+        update={"expect": Expect(exports=dict.fromkeys(admitted.expect.exports, "withdrawn"))}
+    )
     assert stage.differences(everywhere)
     assert stage.differences(nowhere)
-
-

@@ -40,10 +40,22 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     folder = tmp_path_factory.mktemp("retail")
     home, feed = folder / "home", folder / "consent.jsonl"
     known = sorted({number for row in lines() if (number := customer(row)) is not None})
-    feed.write_text("".join(json.dumps(grant(number, p)) + "\n" for number in known if number % 2 == 0 for p in purposes()))
-    imported = assent(home, "consent", "import", str(feed), "--feed", "consent_import", "--json", ASSENT_POLICY=str(POLICY))
+    feed.write_text(
+        "".join(json.dumps(grant(number, p)) + "\n" for number in known if number % 2 == 0 for p in purposes())
+    )
+    imported = assent(
+        home, "consent", "import", str(feed), "--feed", "consent_import", "--json", ASSENT_POLICY=str(POLICY)
+    )
     assert imported.code == 0, imported.err
-    arguments = ("--policy", str(POLICY), "--landing", str(SHOP / "by-day"), "--as-of", "2011-12-10T00:00:00Z", "--json")
+    arguments = (
+        "--policy",
+        str(POLICY),
+        "--landing",
+        str(SHOP / "by-day"),
+        "--as-of",
+        "2011-12-10T00:00:00Z",
+        "--json",
+    )
     done = assent(home, "run", *arguments)
     assert done.code == 0, done.err
     return home, done
@@ -132,7 +144,7 @@ def test_only_those_who_agreed_are_in_a_mart(shop: tuple[Path, Finished]) -> Non
 
 def test_segments_are_what_the_agreed_lines_say(shop: tuple[Path, Finished]) -> None:
     """Both segments counted again in plain Python: a cancellation is not a purchase, and takes money back."""
-    home, done = shop
+    _, done = shop
     from orchestration.policy.loader import load_policy
 
     segments = {s.name: s for s in load_policy(POLICY).segments.segments}

@@ -24,7 +24,7 @@ def audience(home: Path, segment: str, destination: str) -> tuple[list[dict[str,
         return list(csv.DictReader(file)), found, manifest.parent
 
 
-def withdraw(home: Path, tmp_path: Path, **more: object) -> Finished:
+def withdraw(home: Path, **more: object) -> Finished:
     record = {
         "event_id": "late-1",
         "type": "consent",
@@ -35,18 +35,18 @@ def withdraw(home: Path, tmp_path: Path, **more: object) -> Finished:
         "effective_at": AS_OF,
         **more,
     }
-    file = tmp_path / "late.jsonl"
+    file = home / "landing" / "late.jsonl"  # a demo home takes nothing from elsewhere
     file.write_text(json.dumps(record) + "\n")
     return assent(home, "consent", "import", str(file), "--feed", "consent_center", "--json")
 
 
 def test_withdrawal_after_the_build_keeps_the_person_out(
-    built: tuple[Path, Finished], copy_of: Callable[[Path], Path], tmp_path: Path
+    built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:
     home = copy_of(built[0])
     before, manifest, _ = audience(home, "consulted_not_bought_30", "sms_gateway")
     assert CONTACT in {row["contact"] for row in before}
-    assert withdraw(home, tmp_path).code == 0
+    assert withdraw(home).code == 0
     done = assent(home, "export", "--json")
     assert done.code == 0, done.err
     after, later, folder = audience(home, "consulted_not_bought_30", "sms_gateway")
@@ -59,11 +59,11 @@ def test_withdrawal_after_the_build_keeps_the_person_out(
 
 
 def test_unreadable_withdrawal_stops_what_depends_on_its_feed(
-    built: tuple[Path, Finished], copy_of: Callable[[Path], Path], tmp_path: Path
+    built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:
     """Whose withdrawal it was cannot be told: every audience of the feed's controllers stops (fault H2)."""
     home = copy_of(built[0])
-    withdraw(home, tmp_path, subject={"kind": "account", "issuer": "shop", "value": ""})
+    withdraw(home, subject={"kind": "account", "issuer": "shop", "value": ""})
     done = assent(home, "export", "--json")
     for segment, destination in (("consulted_not_bought_30", "sms_gateway"), ("second_purchase", "email_service")):
         rows, manifest, _ = audience(home, segment, destination)

@@ -265,9 +265,7 @@ def test_staging_an_empty_home_gives_every_declared_table_typed_and_empty(home: 
         assert con.execute("SELECT count(DISTINCT key) FROM identity.purpose_keys").fetchall() == [
             (len(policy.purposes.purposes),)
         ]
-        assert con.execute("SELECT segment FROM policy.segments WHERE reads_sensitive").fetchall() == [
-            ("follow_up",)
-        ]
+        assert con.execute("SELECT segment FROM policy.segments WHERE reads_sensitive").fetchall() == [("follow_up",)]
 
 
 def test_delivery_after_t_does_not_change_the_build_for_t(home: Home) -> None:

@@ -11,7 +11,8 @@ people as (
     select
         i.*,
         j.group_id is not null as is_joined,
-        case when i.is_ambiguous then null
+        case
+            when i.is_ambiguous then null
             when j.group_id is not null then i.group_token
             else i.token
         end as person_token,
@@ -43,7 +44,8 @@ select
     is_joined,
     is_whole and (is_joined or group_size = 1) as is_whole,
     own_identifier <> 0 as is_own_unit,
-    case when person_key is null then 0
+    case
+        when person_key is null then 0
         else dense_rank() over (order by person_key nulls first, own_identifier)
     end as unit_id
 from keyed

@@ -10,25 +10,33 @@ with seen as (
     where t.person_key is not null
 ),
 
-decided as (
+considered as (
     select
         s.segment,
         s.purpose,
         s.person_key,
-        max_by(
-            case when d.reason is null and s.category = 'sensitive' and not s.reads_sensitive
-                then 'category_not_allowed' else d.reason end,
-            case when d.reason is null and (s.category <> 'sensitive' or s.reads_sensitive) then 1000
-                else coalesce(r.reason_order, 0) end
-        ) as reason,
-        bool_or(d.reason is null and (s.category <> 'sensitive' or s.reads_sensitive)) as is_permitted
+        -- a segment that is not sensitive never sees a sensitive touchpoint, permitted or not
+        case
+            when d.reason is null and s.category = 'sensitive' and not s.reads_sensitive then 'category_not_allowed'
+            else d.reason
+        end as reason
     from seen as s
     inner join {{ ref('int_circumstances_decided') }} as d
         on s.source = d.source and s.controller = d.controller and s.unit_id = d.unit_id and s.purpose = d.purpose
         and s.category is not distinct from d.category and s.event_category is not distinct from d.event_category
         and s.is_ambiguous = d.is_ambiguous and s.mask_then = d.mask_then and s.mask_kept = d.mask_kept
-    left join {{ source('policy', 'reasons') }} as r on d.reason = r.reason
-    group by s.segment, s.purpose, s.person_key
+),
+
+decided as (
+    select
+        c.segment,
+        c.purpose,
+        c.person_key,
+        max_by(c.reason, r.reason_order) as reason,
+        bool_or(c.reason is null) as is_permitted
+    from considered as c
+    left join {{ source('policy', 'reasons') }} as r on c.reason = r.reason
+    group by c.segment, c.purpose, c.person_key
 ),
 
 members as (
