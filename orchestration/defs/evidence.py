@@ -143,8 +143,6 @@ def _write_report(site: Site) -> counts.Summary:
         content_hash=content_hash(site.home, build.generation),
         redelivered={source: numbers["redelivered_files"] for source, numbers in delivered.items()},
     )
-    for source, numbers in delivered.items():  # of this run: a refused file that was replaced is no longer news
-        summary["sources"][source]["refused_files"] = numbers["refused_files"]
     counts.save(site.home, summary)
     report.save_checks(site.home, build.generation, checks)
     report.write_report(site.home, site.policy, build.generation)

@@ -14,6 +14,7 @@ from orchestration.defs.failure_notice import notify
 from orchestration.defs.jobs import BUILD, RE_EXPORT
 from orchestration.defs.partitions import day_of
 from orchestration.defs.site import Site
+from orchestration.ingestion.landing import deliveries
 from orchestration.policy.schema import ConsentFeed, Feed
 from orchestration.warehouse.publish import published
 
@@ -22,15 +23,8 @@ WITHDRAWAL_SECONDS = 60
 
 
 def waiting(landing: Path, feeds: Iterable[Feed | ConsentFeed]) -> list[Path]:
-    """The complete files of `feeds` in `landing`: those whose marker, where the feed has one, is there."""
-    found = []
-    for feed in feeds:
-        if feed.path is None or not landing.is_dir():
-            continue
-        for path in sorted(landing.glob(feed.path.replace("{day}", "*"))):
-            if feed.marker is None or path.with_name(path.name + feed.marker).exists():
-                found.append(path)
-    return found
+    """The complete files of `feeds` in `landing`, as ingestion would take them."""
+    return [delivery.path for feed in feeds for delivery in deliveries(landing, feed) if not delivery.is_waiting]
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from orchestration.atomic import write_json
+from orchestration.demo.clock import RECORD
 from orchestration.demo.world import WorldReport, make_world
 from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
@@ -20,7 +21,6 @@ from orchestration.policy.loader import load_policy
 from orchestration.settings import load_settings
 
 DEFAULTS = {"seed": 7, "people": 2000, "days": 60}
-RECORD = "world.json"  # in a demo home: which world it holds
 
 
 @click.command("demo")

@@ -19,6 +19,7 @@ from orchestration.exports.manifest import Manifest
 from orchestration.exports.manifest import manifests as export_manifests
 from orchestration.home import Home
 from orchestration.ingestion.lake import manifests, source_totals
+from orchestration.ingestion.reports import refusals
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.build import evidence_file, warehouse_file
 from orchestration.warehouse.checks import CheckResult
@@ -81,7 +82,7 @@ def _sources(home: Home, policy: Policy, redelivered: Mapping[str, int]) -> Summ
         source.name: {
             **source_totals(home, source.name),
             "quarantined_by_reason": _quarantined(home, source.name),
-            "refused_files": len(list((home.lake / "refused" / source.name).glob("*.json"))),
+            "refused_files": len(refusals(home, source.name)),
             "redelivered_files": redelivered.get(source.name, 0),
         }
         for source in policy.sources.sources

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
-from orchestration.ingestion import archive, lake
+from orchestration.ingestion import archive, arrivals, lake
 from orchestration.ingestion.intake import Intake, grouped, intakes
 from orchestration.ingestion.landing import deliveries
 from orchestration.ingestion.load import connection, load
-from orchestration.ingestion.reports import RefusedFile, SourceReport, record_refusal, refusal_path
+from orchestration.ingestion.reports import RefusedFile, SourceReport, forget_refusals, record_refusal
 from orchestration.ingestion.rows import Bounds
 from orchestration.ingestion.writer import BatchWriter
 from orchestration.policy.schema import Feed, Policy, Source
@@ -59,28 +58,19 @@ def ingest_source(
 ) -> SourceReport:
     """Every pending file of every feed. A bad row is quarantined, a bad file refused; neither stops the rest.
 
-    `now` is the wall clock, `as_of` the build's T. Raises AssentError where nothing more can be done. The caller holds
-    the home's lock."""
-    _check_landing(source, landing)
+    `now` is the wall clock, `as_of` the build's T. Raises AssentError where nothing more can be done, or policy says to
+    wait for what has not arrived. The caller holds the home's lock."""
+    arrivals.check_folder(source, landing)
     home.check_landing(landing)
     lake.sweep(home, source.name)
     run = _Run(home, policy, keys, source, landing, now, as_of, ledger_url, progress or (lambda _: None))
     with connection(home, policy, keys) as con:
         for feed in source.feeds:
             run.feed(con, feed)
+    forget_refusals(home, source.name, but=run.refused)
+    arrivals.check_day(home, source, landing, as_of=as_of, zone=policy.organisation.zone)
     archive.expire(home, source.name, min(now, as_of).date())
     return run.report
-
-
-def _check_landing(source: Source, landing: Path) -> None:
-    if source.required and not any(deliveries(landing, feed) or feed.format == "table" for feed in source.feeds):
-        folders = sorted({(landing / feed.path).parent for feed in source.feeds if feed.path})
-        if not any(folder.is_dir() for folder in folders):
-            raise AssentError(
-                "the landing folder of a required source is absent",
-                where=source.name,
-                remedy=f"Deliver to {folders[0] if folders else landing}, or drop `required:` in sources.yaml",
-            )
 
 
 class _Run:
@@ -102,6 +92,7 @@ class _Run:
         self.now, self.as_of, self.ledger_url, self.progress = now, as_of, ledger_url, progress
         self.bounds = Bounds.of(now, as_of, policy.organisation.grant_tolerance_minutes)
         self.report = SourceReport(source.name)
+        self.refused: set[str] = set()  # batches
 
     def feed(self, con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
         """Group by group; every verified text is gone from tmp afterwards, whatever happens."""
@@ -141,11 +132,11 @@ class _Run:
         name = intake.delivery.name
         if intake.refused is not None:
             self.report.refused.append(RefusedFile(name, intake.refused.reason, intake.refused.line))
+            self.refused.add(intake.batch)
             record_refusal(self.home, self.source.name, feed.name, name, intake.batch, intake.refused, self.now)
             self.progress(f"{name}: refused, {intake.refused}")
             return
         self.report.redelivered += intake.is_known
-        refusal_path(self.home, self.source.name, intake.batch).unlink(missing_ok=True)
         if feed.format != "table":
             rule, today = self.source.after_ingest, self.now.date()
             archive.after_ingest(

@@ -1,8 +1,9 @@
-"""What one run of ingestion did, in numbers; and the lasting record of a file that was refused."""
+"""What one run of ingestion did, in numbers; and the record of each refused file, kept for as long as it lies there."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -66,8 +67,20 @@ def refusal_path(home: Home, source: str, batch: str) -> Path:
     return home.lake / "refused" / source / f"{batch}.json"
 
 
+def refusals(home: Home, source: str) -> list[Path]:
+    """The records of a source: one for each refused file that was there when it was last ingested."""
+    return sorted((home.lake / "refused" / source).glob("*.json"))
+
+
+def forget_refusals(home: Home, source: str, *, but: Collection[str]) -> None:
+    """Drops the records of files that were replaced or taken away: all but those of the batches `but`."""
+    for path in refusals(home, source):
+        if path.stem not in but:
+            path.unlink()
+
+
 def record_refusal(home: Home, source: str, feed: str, file: str, batch: str, refused: Refused, now: datetime) -> None:
-    """Keeps why a file was refused, once per content."""
+    """Keeps why a file was refused, once per content: since when is part of it."""
     path = refusal_path(home, source, batch)
     if path.is_file():
         return

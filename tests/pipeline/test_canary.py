@@ -1,0 +1,196 @@
+"""Canaries in a good and in a bad row of every source and of the consent feed are found nowhere but in the vault,
+encrypted, and in the contact columns that policy declares: after a good run, and after a failed one."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.errors import ExitCode
+from orchestration.policy.loader import SHIPPED
+from tests.leaks import forms, plant_everywhere, scan
+from tests.pipeline.conftest import AS_OF, Finished, assent, make_demo
+
+EMAIL, PHONE, OPENID = "canary_7f3a@example.invalid", "13977700423", "oCanary7f3aKq9_openid"
+NAME, BIRTHDAY = "金丝雀七三", "1907-03-07"
+NEEDLES = {value: forms(value) for value in (EMAIL, PHONE, OPENID, NAME, BIRTHDAY)}
+LAST, NEXT = "2026-11-21", "2026-11-22"  # the world's last day, and one more for the run that fails
+REFUSED = {f"landing/web/tag-{NEXT}.jsonl.gz", f"landing/in_store/till-{NEXT.replace('-', '')}.csv"}
+Row = dict[str, Any]
+
+
+def append(path: Path, rows: list[Row | str], *, marker: str = "") -> None:
+    text = "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
+    before = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" and path.exists() else b""
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(before + text.encode(), mtime=0))
+    else:
+        with path.open("ab") as file:
+            file.write(text.encode())
+    if marker:
+        path.with_name(path.name + marker).touch()
+
+
+def plant_online(landing: Path, day: str) -> None:
+    at = datetime.fromisoformat(f"{day}T00:10:00+08:00")
+    seconds, millis = int(at.timestamp()), int(at.timestamp() * 1000)
+    person = {"email": EMAIL}
+    good: Row = {"messageId": f"canary-{day}", "event": "page_viewed", "timestamp": at.isoformat(), "userId": OPENID,
+                 "anonymousId": f"ck.{PHONE}", "context": {"traits": person, "page": {"path": f"/?q={NAME}"}}}  # fmt: skip
+    bad: list[Row | str] = [
+        {**good, "messageId": f"canary-{day}-2", "timestamp": EMAIL},
+        {**good, "messageId": f"canary-{day}-3", PHONE: NAME},  # an unknown column, named like a phone
+        {**good, "context": {"traits": {"email": f"x{EMAIL}"}}},  # the id of the good row, another body
+        json.dumps({**good, "messageId": BIRTHDAY})[:-9],  # cut off
+    ]
+    append(landing / "web" / f"tag-{day}.jsonl.gz", [good, *bad], marker=".done")
+    app: Row = {"id": f"canary-{day}", "name": "profile", "ts": str(millis), "user": OPENID, "user_phone": PHONE,
+                "device": {"id": f"dv.{EMAIL}", "push_token": f"pt.{OPENID}"}, "params": {"birthday": BIRTHDAY}}  # fmt: skip
+    bad = [
+        {**app, "id": f"canary-{day}-2", "ts": EMAIL},
+        {**app, "id": f"canary-{day}-3", "params": {"birthday": NAME}},
+    ]
+    append(landing / "app" / f"events-{day}.jsonl", [app, *bad])
+    mini: Row = {"appid": "wx-mp-shop", "openid": OPENID, "event": "launch", "ts": seconds, "phone": PHONE}
+    append(landing / "wechat" / f"mp-{day}.jsonl", [mini, {**mini, "ts": EMAIL}, {**mini, "nickname": NAME}])
+    append(landing / "wechat" / f"oa-{day}.xml", [
+        message(OPENID, seconds, "subscribe"), message(OPENID, seconds + 1, "CLICK"), message(OPENID, seconds + 2, "VIEW"),
+        message(OPENID, seconds + 3, f"CLICK]]></Event><Content><![CDATA[{NAME} {PHONE}"),
+        message(OPENID, EMAIL, "CLICK"), message(f"{OPENID}\u202e{PHONE}", seconds, "CLICK"),
+        f"<xml><FromUserName>{OPENID}</FromUserName><{PHONE}>{NAME}",
+    ])  # fmt: skip
+
+
+def message(openid: str, at: int | str, event: str) -> str:
+    return (
+        f"<xml><ToUserName><![CDATA[gh_yueji_shop]]></ToUserName><FromUserName><![CDATA[{openid}]]></FromUserName>"
+        f"<CreateTime>{at}</CreateTime><MsgType><![CDATA[event]]></MsgType><Event><![CDATA[{event}]]></Event></xml>"
+    )
+
+
+def plant_tills(landing: Path, day: str) -> None:
+    """Both tills, good and bad rows before the footer; a phone as a spreadsheet leaves it is a good row."""
+    for till, store in (("till", "store-xuhui"), ("clinic", "clinic-jingan")):
+        path = landing / "in_store" / f"{till}-{day.replace('-', '')}.csv"
+        header, *rest = path.read_bytes().decode("gb18030").splitlines(keepends=True)
+        row = {"小票行号": f"canary-{till}-{day}", "类型": "咨询", "时间": f"{day.replace('-', '/')} 00:00:00",
+               "手机号": PHONE, "姓名": NAME, "生日": BIRTHDAY, "项目": "sku-001", "金额": "0", "门店": store}  # fmt: skip
+        rows = [row, {**row, "小票行号": f"{row['小票行号']}-2", "手机号": f"+86 {PHONE}.0"}]
+        rows += [{**row, "小票行号": EMAIL, "金额": EMAIL}, {**row, "生日": f"{BIRTHDAY} {NAME}"}]
+        lines = [",".join(values.get(name, "") for name in header.strip().split(",")) + "\n" for values in rows]
+        path.write_bytes("".join([header, *lines, *rest]).encode("gb18030"))
+
+
+def plant_consent(landing: Path, day: str) -> None:
+    """Grants that make the person exportable; then a bad record, a broken line, and one id with two bodies."""
+    subjects = {"email": ("email", EMAIL), "phone": ("e164", f"+86{PHONE}"), "openid": ("wx-oa-shop", OPENID)}
+    long_ago = (datetime.fromisoformat(AS_OF) - timedelta(days=100)).isoformat()
+    grant: Row = {"type": "consent", "controller": "shop", "decision": "grant", "method": "explicit_click", "effective_at": long_ago,
+                  "notice": {"id": "privacy", "version": "2", "language": "zh-CN"}, "actor": NAME, "place": EMAIL}  # fmt: skip
+    rows: list[Row | str] = [
+        {**grant, "event_id": f"{value}-{purpose}-{day}", "purpose": purpose, "evidence": f"{BIRTHDAY} {value}",
+         "subject": {"kind": kind, "issuer": issuer, "value": value}}
+        for kind, (issuer, value) in subjects.items()
+        for purpose in ("identity", "sms_marketing", "email_marketing")
+    ]  # fmt: skip
+    subject = {"kind": "email", "issuer": "email", "value": f"x{EMAIL}"}  # others than the person who is exported
+    refuse = {**grant, "subject": subject, "purpose": "personalisation", "decision": "withdraw"}
+    rows += [
+        {**refuse, "event_id": f"{PHONE}-bad", "effective_at": NAME},
+        {**refuse, "event_id": f"{PHONE}-unknown", EMAIL: PHONE},
+        {**refuse, "event_id": EMAIL, "channel": "email"},
+        {**refuse, "event_id": EMAIL, "channel": "sms"},
+        json.dumps({**refuse, "event_id": f"{PHONE}-cut"}, ensure_ascii=False)[:-3],
+    ]
+    append(landing / "consent" / f"events-{day}.jsonl", rows, marker=".done")
+
+
+def broken_policy(folder: Path) -> Path:
+    """The shipped policy with one model that fails on a row: DuckDB's error quotes a value."""
+    shutil.copytree(SHIPPED, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    model = folder / "models" / "marts" / "marketing" / "wechat_engaged.sql"
+    model.parent.mkdir(parents=True)
+    model.write_text(
+        "with touchpoints as (select * from {{ segment_touchpoints() }}),\n"
+        "people as (select person_key, sum(cast(event as bigint)) as n from touchpoints group by person_key)\n"
+        "select * from {{ segment_members('people') }}\n"
+    )
+    return folder
+
+
+def exported(home: Path) -> set[str]:
+    """The values of the contact columns in the outbox, which are then blanked: policy declares them."""
+    found: set[str] = set()
+    for path in (home / "outbox").rglob("*.csv"):
+        code = "gb18030" if "clinic_call_centre" in path.parts else "utf-8-sig"
+        with path.open(encoding=code, newline="") as file:
+            rows = list(csv.DictReader(file))
+        found |= {row.pop("contact") for row in rows if "contact" in row}
+        path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Finished]:
+    """Runs the command with temp dirs of its own and keeps what it says where the scan looks."""
+    said = tmp_path / "said"
+    tmp = tmp_path / "tmp"
+    said.mkdir()
+    tmp.mkdir()
+
+    def command(home: Path, *arguments: str, stdin: str = "") -> Finished:
+        done = assent(home, *arguments, stdin=stdin, TMPDIR=str(tmp), HOME=str(tmp))
+        (said / f"{len(list(said.iterdir()))}.txt").write_text(done.out + done.err)
+        return done
+
+    return command
+
+
+def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished]) -> None:
+    home = make_demo(tmp_path / "home", people=200)
+    for plant in (plant_online, plant_tills, plant_consent):
+        plant(home / "landing", LAST)
+    done = run(home, "run", "--as-of", AS_OF, "--json")
+    assert done.code == 0, done.err
+    sources = done.json()["sources"]
+    assert {name: source["quarantined"] >= 2 for name, source in sources.items()} == dict.fromkeys(sources, True)
+    assert run(home, "explain", "--segment", "wechat_engaged", "--identifier-file", "-", "--json",
+               stdin=f"openid:wx-oa-shop:{OPENID}\n").code == 0  # fmt: skip
+    run(home, "consent", "state", "--identifier-file", "-", stdin=f"email:email:{EMAIL}\nphone:e164:no-{PHONE}\n")
+    run(home, "export")
+    audience = shutil.copytree(home / "outbox", tmp_path / "outbox")  # the next scan wants it as it is
+    assert OPENID in exported(home), "the good rows went all the way"
+    places = (home, tmp_path / "said", tmp_path / "tmp")
+    assert scan(places, NEEDLES) == {}
+    shutil.rmtree(home / "outbox")
+    audience.rename(home / "outbox")
+
+    (tmp_path / "failing").mkdir()
+    for plant in (plant_online, plant_consent):
+        plant(home / "landing", NEXT)
+    web = home / "landing" / "web" / f"tag-{NEXT}.jsonl.gz"
+    web.write_bytes(web.read_bytes()[:-6])  # refused whole: it stays
+    till = home / "landing" / "in_store" / f"till-{NEXT.replace('-', '')}.csv"
+    till.write_bytes(f"小票行号,{PHONE}\n{NAME},{EMAIL}\n".encode("gb18030"))
+    till.with_name(till.name + ".ok").touch()
+    policy = broken_policy(tmp_path / "failing" / "policy")
+    failed = run(home, "--policy", str(policy), "run", "--as-of", "2026-11-22T01:00:00+08:00")
+    assert failed.code == ExitCode.FAILED, failed.err
+    assert "Traceback" not in failed.err
+    exported(home)
+    assert scan(places, NEEDLES).keys() == REFUSED, "refused files stay where they landed"
+
+
+def test_the_scan_itself_finds_what_is_hidden(tmp_path: Path) -> None:
+    for number, secret in enumerate((EMAIL, PHONE, OPENID)):
+        count = plant_everywhere(tmp_path / str(number), secret)
+        found = scan([tmp_path / str(number)], NEEDLES)
+        assert len(found) == count, f"a way of hiding is not seen through: {sorted(found)}"
