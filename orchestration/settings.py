@@ -19,6 +19,12 @@ QUIET = {
     "GX_ANALYTICS_ENABLED": "false",
     "NO_COLOR": "1",
 }
+# pandera's own variables, and the values with which it checks everything; it takes any other spelling for no.
+VALIDATION = {
+    "PANDERA_VALIDATION_ENABLED": ("True", "true", "1"),
+    "PANDERA_VALIDATION_DEPTH": ("SCHEMA_AND_DATA",),
+    "PANDERA_USE_NARWHALS_BACKEND": ("False", "false", "0"),
+}
 SECRET = ("ASSENT_LEDGER_URL", "ASSENT_FAILURE_WEBHOOK")
 
 
@@ -53,14 +59,14 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def refuse_without_validation(env: Mapping[str, str]) -> None:
-    """pandera passes invalid data in silence when this variable says anything but true."""
-    value = env.get("PANDERA_VALIDATION_ENABLED")
-    if value is not None and value.strip().lower() not in ("true", "1"):
-        raise AssentError(
-            "validation is switched off",
-            where="PANDERA_VALIDATION_ENABLED",
-            remedy="Unset the variable; Assent never runs without its contracts",
-        )
+    """pandera passes invalid data in silence where a variable of its own switches its checks off, or half of them."""
+    for name, allowed in VALIDATION.items():
+        if env.get(name) not in (None, *allowed):
+            raise AssentError(
+                "validation is switched off, or changed",
+                where=name,
+                remedy="Unset the variable; Assent never runs without its contracts",
+            )
 
 
 def source_url(env_name: str, environment: Mapping[str, str] | None = None) -> str:

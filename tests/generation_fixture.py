@@ -49,7 +49,8 @@ DBT_TABLES = {
     "intermediate.int_decisions": "touchpoint_key VARCHAR, controller VARCHAR, person_key VARCHAR, purpose VARCHAR, "
     "reason VARCHAR",
     "intermediate.int_permissions_now": "person_key VARCHAR, controller VARCHAR, purpose VARCHAR, category VARCHAR, "
-    "recipient VARCHAR, scope_bit INTEGER, reason VARCHAR, admitted_by BIGINT, notice VARCHAR, consent_until TIMESTAMP",
+    "recipient VARCHAR, scope_bit INTEGER, reason VARCHAR, decided_by BIGINT, admitted_by BIGINT, notice VARCHAR, "
+    "consent_until TIMESTAMP",
     "governance.decisions_by_purpose": "purpose VARCHAR, reason VARCHAR, touchpoints BIGINT",
     "governance.segment_waterfalls": "segment VARCHAR, step_order BIGINT, step VARCHAR, destination VARCHAR, "
     "reason VARCHAR, people BIGINT",
@@ -178,7 +179,12 @@ def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict
     for schema in ("meta", "ledger", "identity", "intermediate", "marts", "governance"):
         con.execute(f"create schema if not exists {schema}")
     write_policy_tables(con, world.policy, policy_hash=world.build.policy_hash, sensitive_segments=frozenset({RECALL}))
-    con.execute("create table meta.builds as select ? as generation", [world.build.generation])
+    build = world.build
+    con.execute(
+        "create table meta.builds as select ? as generation, ?::timestamp as as_of, ? as policy_hash, "
+        "? as ledger_head, ?::bigint as ledger_seq",
+        [build.generation, AS_OF.replace(tzinfo=None), build.policy_hash, build.ledger_head, build.ledger_seq],
+    )
     for table in ("consent_events", "contracts"):
         names = ", ".join(DECLARED["ledger"][table])
         con.register("staged_table", staged[table])

@@ -207,7 +207,9 @@ def denials(
         needed = basis(world, world.group[(e.controller, e.token)], purpose)
         if needed == "contract" and e.purpose is None and e.decision != "presumed_denial":
             continue
-        reason = "opted_out" if needed == "opt_out" else RESTRICTIONS[e.decision]
+        reason = (
+            "opted_out" if needed == "opt_out" else RESTRICTIONS.get(e.decision, "denied")
+        )  # an unknown decision restricts
         yield (e.controller, e.token), min(e.effective_at, world.as_of), reason
 
 

@@ -34,6 +34,11 @@ def random_world(rng: random.Random, policy: Policy, number: int) -> tuple[World
             node = (rng.choice(["shop", "shop", "clinic"]), f"w{number}g{group}i{member}")
             world.strong[node] = rng.random() < 0.6
             world.group[node] = number * 10 + group * 2 + (node[0] == "clinic")
+    for node in list(world.strong):
+        if rng.random() < 0.15:  # the same identifier is known to the other controller too
+            other = ("clinic" if node[0] == "shop" else "shop", node[1])
+            world.strong.setdefault(other, world.strong[node])
+            world.group.setdefault(other, (world.group[node] // 2) * 2 + (other[0] == "clinic"))
     for node in world.strong:
         world.reach[node] = {world.group[node]}
     if len(set(world.group.values())) > 1 and rng.random() < 0.3:
@@ -41,6 +46,12 @@ def random_world(rng: random.Random, policy: Policy, number: int) -> tuple[World
     nodes = list(world.group)
     for _ in range(rng.randint(0, 6)):
         world.events.append(_random_event(rng, policy, rng.choice(nodes), instants, number * 100 + len(world.events)))
+    grants = [e for e in world.events if e.decision == "grant"]
+    if grants and rng.random() < 0.4:  # a denial of the same instant, from the same person or another
+        tied = rng.choice(grants)
+        node = (tied.controller, tied.token) if rng.random() < 0.7 else rng.choice(nodes)
+        seq = number * 100 + 70
+        world.events.append(Event(seq, node[1], node[0], tied.purpose, "withdraw", tied.effective_at))
     if rng.random() < 0.5:  # most worlds of several identifiers are about joining
         for node in nodes:
             if world.strong[node]:
@@ -73,9 +84,9 @@ def _random_event(
     rng: random.Random, policy: Policy, node: tuple[str, str], instants: list[datetime], seq: int
 ) -> Event:
     purpose = rng.choice(policy.purposes.purposes)
-    decision = rng.choices(["grant", "deny", "withdraw", "object", "opt_out", "presumed_denial"], [12, 2, 4, 1, 1, 1])[
-        0
-    ]
+    decision = rng.choices(
+        ["grant", "deny", "withdraw", "object", "opt_out", "presumed_denial", "unheard_of"], [12, 2, 4, 1, 1, 1, 1]
+    )[0]
     fitting = [n.id for n in policy.notices.notices if purpose.name in n.purposes]
     notice = rng.choice(fitting) if rng.random() < 0.85 else rng.choice(["privacy", "partner", None])
     return Event(

@@ -122,6 +122,8 @@
             last_value(consent ignore nulls) over upto as consent,
             last_value(denial_reason ignore nulls) over upto as denial_reason,
             last_value(missing_reason ignore nulls) over upto as missing_reason,
+            last_value(case when denial_reason is not null then seq end ignore nulls) over upto as denied_by,
+            last_value(case when missing_reason is not null then seq end ignore nulls) over upto as missed_by,
             row_number() over (
                 partition by unit_id, scope_bit, changed_at
                 order by step_order desc, denial_reason desc nulls last, missing_reason desc nulls last, seq desc
@@ -144,6 +146,8 @@
             when granted > 0 then null
             else coalesce(missing_reason, 'no_consent')
         end as reason,
+        -- the ledger event that gives the reason; none where nothing was ever said
+        case when blocked > 0 then denied_by when granted > 0 then consent.seq else missed_by end as decided_by,
         case when blocked = 0 and granted > 0 and consent.seq > 0 then consent.seq end as admitted_by,
         case when blocked = 0 and granted > 0 then consent.notice end as notice,
         case when blocked = 0 and granted > 0 then consent.until end as consent_until

@@ -67,6 +67,14 @@ class Ledger:
         with self._engine.begin() as connection:
             return _head(connection)
 
+    def holds(self, head: tuple[int, str]) -> bool:
+        """Whether `head` is on record: a ledger without it is older, another one, or has grown on after a cut."""
+        if head[0] == 0:
+            return head[1] == GENESIS
+        with self._engine.begin() as connection:
+            found = connection.execute(select(EVENTS.c.hash).where(EVENTS.c.seq == head[0])).scalar_one_or_none()
+        return found is not None and found == head[1]
+
     def append(self, records: Sequence[Record], now: datetime, *, once: Sequence[Record] = ()) -> AppendReport:
         """Appends what is new, in one transaction. A known id with the same body is a duplicate; with another body it
         is a conflict: not appended, but a presumed denial is, for every subject and scope that either body names.

@@ -26,6 +26,10 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)  # `backfill_policy` 
 STAGES = (policy, ingestion, consent, identity, warehouse, evidence, exports)
 
 
+def wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
 def assemble(site: Site, *, lock_wait: float = LOCK_WAIT_SECONDS) -> dg.Definitions:
     """Every definition of the code location `assent`, for one home and policy."""
     stages = dg.Definitions.merge(*(stage.definitions(site) for stage in STAGES))
@@ -37,8 +41,8 @@ def assemble(site: Site, *, lock_wait: float = LOCK_WAIT_SECONDS) -> dg.Definiti
             jobs=[jobs.build_job(site, keys), jobs.re_export_job(site)],
             schedules=[schedules.nightly_schedule(site)],
             sensors=[
-                sensors.landing_sensor(site, lambda: datetime.now(UTC)),
-                sensors.consent_withdrawal_sensor(site),
+                sensors.landing_sensor(site, wall_clock),
+                sensors.consent_withdrawal_sensor(site, wall_clock),
                 sensors.failure_sensor(site),
             ],
             resources={

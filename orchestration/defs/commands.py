@@ -112,6 +112,7 @@ def dev(settings: Settings, port: int) -> None:
         "ASSENT_LANDING": str(site.landing.absolute()),
     }
     secret = {"ASSENT_LEDGER_URL": settings.ledger_url, "ASSENT_FAILURE_WEBHOOK": settings.failure_webhook}
+    places["PYTHONWARNINGS"] = "ignore::FutureWarning"  # Dagster's own advice to use another command of its makers
     environment = child_environment({**places, **{name: value for name, value in secret.items() if value}})
     arguments = ["dagster", "dev", "-h", HOST, "-p", str(port), "-w", str(WORKSPACE)]
     os.execve(program, arguments, environment)

@@ -13,7 +13,8 @@ from orchestration.defs.site import Site
 
 BUILD = "build_job"
 RE_EXPORT = "re_export_job"
-MAX_RUNTIME_SECONDS = 6 * 3600
+# A run whose process died is tried again whole: only from where it failed, it would be partial and refused (A12).
+TAGS = {"dagster/max_runtime": str(6 * 3600), "dagster/retry_strategy": "ALL_STEPS"}
 
 
 def build_job(site: Site, keys: Sequence[dg.AssetKey]) -> UnresolvedAssetJobDefinition:
@@ -24,7 +25,7 @@ def build_job(site: Site, keys: Sequence[dg.AssetKey]) -> UnresolvedAssetJobDefi
         partitions_def=daily(site),
         executor_def=dg.in_process_executor,
         description="The nightly build, whole or not at all; a failed one leaves the published generation in force.",
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
+        tags=TAGS,
     )
 
 
@@ -36,7 +37,7 @@ def re_export_job(site: Site) -> dg.JobDefinition:
         name=RE_EXPORT,
         executor_def=dg.in_process_executor,
         description="Withdrawals at once: exports without a rebuild, with removal lists and minimum sizes rechecked.",
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
+        tags=TAGS,
     )
     def re_export() -> None:
         write(take_in())

@@ -20,6 +20,8 @@ from orchestration.warehouse.publish import published
 
 LANDING_SECONDS = 300
 WITHDRAWAL_SECONDS = 60
+LONGEST_PAUSE_SECONDS = 3600  # between attempts at a re-export that keeps failing
+NEWS_TAG = "assent/news"  # of a re-export: the hash of what it was asked for
 
 
 def waiting(landing: Path, feeds: Iterable[Feed | ConsentFeed]) -> list[Path]:
@@ -31,7 +33,10 @@ def fingerprint(paths: Iterable[Path]) -> str:
     """A hash of names, sizes and times: cheap, and different when a file came or changed."""
     digest = hashlib.sha256()
     for path in paths:
-        state = path.stat()
+        try:
+            state = path.stat()
+        except FileNotFoundError:  # a build has just taken it
+            continue
         digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -63,7 +68,7 @@ def landing_sensor(site: Site, clock: Callable[[], datetime]) -> dg.SensorDefini
     return look
 
 
-def consent_withdrawal_sensor(site: Site) -> dg.SensorDefinition:
+def consent_withdrawal_sensor(site: Site, clock: Callable[[], datetime]) -> dg.SensorDefinition:
     """Re-exports when the ledger has moved past the published generation, or consent files wait in landing."""
 
     @dg.sensor(
@@ -73,7 +78,7 @@ def consent_withdrawal_sensor(site: Site) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Withdrawals leave the published exports at once, with a removal list, without a rebuild.",
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def look(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         current = published(site.home)
         if current is None:
             return dg.SkipReason("nothing is published yet")
@@ -83,18 +88,36 @@ def consent_withdrawal_sensor(site: Site) -> dg.SensorDefinition:
         finally:
             ledger.close()
         files = waiting(site.landing, site.policy.sources.consent_feeds)
-        state = f"{current.generation}:{head}:{fingerprint(files) if files else ''}"
-        if state == context.cursor or (head <= current.ledger_seq and not files):
-            return dg.SkipReason("no consent record since the last export")
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state)], cursor=state)
+        if head <= current.ledger_seq and not files:
+            return dg.SkipReason("no consent record since the build")
+        news = hashlib.sha256(f"{current.generation}:{head}:{fingerprint(files)}".encode()).hexdigest()[:32]
+        number = next_attempt(context.instance, news, clock())
+        if number is None:
+            return dg.SkipReason("no consent record since the last re-export")
+        return dg.RunRequest(run_key=f"{news}:{number}", tags={NEWS_TAG: news})
 
     return look
+
+
+def next_attempt(instance: dg.DagsterInstance, news: str, now: datetime) -> int | None:
+    """How often a re-export of `news` has failed; None while one is under way, after one that was good, and for some
+    minutes after a failure. A withdrawal must not be forgotten because its re-export failed."""
+    runs = instance.get_run_records(dg.RunsFilter(job_name=RE_EXPORT, tags={NEWS_TAG: news}))
+    if not all(run.dagster_run.is_failure_or_canceled for run in runs):
+        return None
+    ended = max((run.end_time or run.update_timestamp.timestamp() for run in runs), default=0.0)
+    pause = min(WITHDRAWAL_SECONDS * 2 ** len(runs), LONGEST_PAUSE_SECONDS) if runs else 0
+    return len(runs) if now.timestamp() - ended >= pause else None
 
 
 def failure_sensor(site: Site) -> dg.SensorDefinition:
     """The failure hook: a command or a webhook from the settings, for every failed run, killed ones included."""
 
-    @dg.run_failure_sensor(name="failure_sensor", default_status=dg.DefaultSensorStatus.RUNNING)
+    @dg.run_failure_sensor(
+        name="failure_sensor",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the failure command or webhook of the settings: names of job and steps, never a value.",
+    )
     def tell(context: dg.RunFailureSensorContext) -> None:
         steps = [event.step_key or "" for event in context.get_step_failure_events()]
         run = context.dagster_run

@@ -188,18 +188,18 @@ def _touchpoints(con: duckdb.DuckDBPyConnection, segment: Segment, person: str |
 
 def _scopes(con: duckdb.DuckDBPyConnection, segment: Segment, person: str | None) -> tuple[dict[str, Any], ...]:
     rows = con.execute(
-        "select category, reason, admitted_by, notice, "
-        "case when isfinite(consent_until) then consent_until end as consent_until "
-        "from intermediate.int_permissions_now "
-        "where person_key = $person and purpose = $purpose and controller = $controller "
-        "order by scope_bit, admitted_by",
+        "select p.category, p.reason, p.admitted_by, p.decided_by, e.decision, "
+        "e.notice_id || '@' || e.notice_version as notice, e.effective_at, "
+        "case when isfinite(p.consent_until) then p.consent_until end as consent_until "
+        "from intermediate.int_permissions_now as p left join ledger.consent_events as e on p.decided_by = e.seq "
+        "where p.person_key = $person and p.purpose = $purpose and p.controller = $controller "
+        "order by p.scope_bit, p.decided_by",
         {"person": person, "purpose": segment.purpose, "controller": segment.controller},
     )
     names = [column[0] for column in rows.description or ()]
-    return tuple(
-        {**dict(zip(names, row, strict=True)), "consent_until": write_moment(row[-1]) or None}
-        for row in rows.fetchall()
-    )
+    found = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+    clocks = ("effective_at", "consent_until")
+    return tuple({**scope, **{clock: write_moment(scope[clock]) or None for clock in clocks}} for scope in found)
 
 
 def _one(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Found:
@@ -235,7 +235,10 @@ def told(found: Explanation, policy: Policy) -> list[str]:
     if found.consent_until is not None:
         lines.append(f"  until      {found.consent_until}")
     for scope in found.scopes:
-        lines.append(f"  consent    {both(scope['category'])}: {both(scope['reason'] or 'permit')}")
+        by = f", by ledger event {scope['decided_by']}" if scope["decided_by"] is not None else ""
+        if scope["decision"] is not None:
+            by += f" ({scope['decision']}, effective {scope['effective_at']}, notice {scope['notice'] or 'none'})"
+        lines.append(f"  consent    {both(scope['category'])}: {both(scope['reason'] or 'permit')}{by}")
     for activation in found.activations:
         since = ", by what the ledger has learned since the build" if activation.since_build else ""
         verdict = "leaves" if activation.reason is None else both(activation.reason) + since

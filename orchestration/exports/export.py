@@ -23,7 +23,7 @@ from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.policy.schema import Destination, Policy, Segment
 from orchestration.warehouse.checks import CheckResult
-from orchestration.warehouse.publish import Published, connect_published, published
+from orchestration.warehouse.publish import Published, connect_published, published, require_intact
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ def export_generation(
     *,
     now: datetime,
     ledger_url: str | None = None,
-    policy_hash: str | None = None,
+    policy_hash: str,
 ) -> list[ExportResult]:
-    """Exports every segment to every destination that policy names. Raises AssentError when nothing is published or the
-    policy has changed since, VerifyError when the ledger is not the one that the build saw. A failure of one export
-    leaves the others alone: its result says so."""
+    """Exports every segment to every destination that policy names. Raises AssentError when nothing is published, the
+    policy has changed since or the clock is before T, VerifyError when the generation is not the one that was released
+    or the ledger not the one that it saw. A failure of one export leaves the others alone: its result says so."""
     with home.lock(), _open(home, policy, keys, now, ledger_url, policy_hash) as run:
         home.share_outbox(policy.organisation.outbox_group)
         writer.sweep(home.outbox)
@@ -66,13 +66,15 @@ def export_generation(
 
 @contextmanager
 def _open(
-    home: Home, policy: Policy, keys: Keys, now: datetime, ledger_url: str | None, policy_hash: str | None
+    home: Home, policy: Policy, keys: Keys, now: datetime, ledger_url: str | None, policy_hash: str
 ) -> Iterator[Run]:
     generation = published(home)
     if generation is None:
         raise AssentError("nothing is published", where=str(home.root), remedy="Run `assent run` first")
-    if policy_hash is not None and policy_hash != generation.policy_hash:
+    if policy_hash != generation.policy_hash:
         raise AssentError("the policy has changed since the build", remedy="Run `assent run`, then export again")
+    require_intact(home, generation)
+    now = _clock(home, generation, now)
     with open_ledger(home, keys, ledger_url) as (ledger, registry):
         head = _verified_head(ledger, generation)
         staged = ledger.staged(registry, policy, since=generation.ledger_seq)
@@ -86,16 +88,25 @@ def _open(
         con.close()
 
 
+def _clock(home: Home, generation: Published, now: datetime) -> datetime:
+    """A clock before T would call stale feeds fresh and ended consents good. A demo's clock stands still, at T or
+    where its world ends."""
+    if home.info.kind == "demo":
+        return max(now, generation.as_of)
+    if now < generation.as_of:
+        raise AssentError("the clock is before the build's T", remedy="Set the clock; then export again")
+    return now
+
+
 def _verified_head(ledger: Ledger, generation: Published) -> tuple[int, str]:
     bad = ledger.verify()
     if bad is not None:
         raise VerifyError(
             f"the ledger does not verify from record {bad}", remedy="Run `assent verify`; restore the ledger"
         )
-    head = ledger.head()
-    if head[0] < generation.ledger_seq or (head[0] == generation.ledger_seq and head[1] != generation.ledger_head):
+    if not ledger.holds((generation.ledger_seq, generation.ledger_head)):
         raise VerifyError("the ledger is older than the build, or another one", remedy="Restore the ledger")
-    return head
+    return ledger.head()
 
 
 def _wanted(policy: Policy) -> list[tuple[Segment, Destination]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime
 from pathlib import Path
@@ -90,8 +91,13 @@ def manifests(outbox: Path, generation: str | None = None) -> list[Manifest]:
 
 
 def is_current(manifest: Manifest | None, folder: Path, now: datetime) -> bool:
-    """Whether what `manifest` promises still lies there and may still be used."""
+    """Whether exactly what `manifest` promises still lies there, byte for byte, and may still be used."""
     if manifest is None or manifest.expires_at <= now:
         return False
-    parts = [part for part in (manifest.audience, manifest.removals) if part is not None]
-    return all((folder / part.name).is_file() for part in parts)
+    promised = {part.name: part.sha256 for part in (manifest.audience, manifest.removals) if part is not None}
+    found = {path.name for path in folder.iterdir()} - {NAME}
+    return found == set(promised) and all(_sha256(folder / name) == sha256 for name, sha256 in promised.items())
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

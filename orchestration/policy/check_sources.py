@@ -34,7 +34,6 @@ def check_sources(policy: schema.Policy, found: Findings) -> None:
         _check_events(policy, found, source, path)
         _check_times(found, source, path)
         _check_feeds(found, source, path)
-        _check_late(found, source, path)
         _check_after_ingest(found, source.after_ingest, (*path, "after_ingest"))
 
 
@@ -147,8 +146,8 @@ def _check_feeds(found: Findings, source: schema.Source, path: Path_) -> None:
         if field.name not in given:
             remedy = "Add it to the `columns:` of a feed, or remove the field"
             found.add(FILE, (*path, "fields", index), f"no feed delivers `{field.name}`", remedy)
-    if source.late == "wait" and not any(feed.marker for feed in source.feeds):
-        remedy = "Give a feed its `marker:`, or write build_without"
+    if source.late == "wait" and not any(feed.marker and "{day}" in (feed.path or "") for feed in source.feeds):
+        remedy = "Give a feed with `{day}` in its `path:` a `marker:`, or write build_without"
         found.add(FILE, (*path, "late"), "without a completion marker nobody can tell that it is late", remedy)
 
 
@@ -205,12 +204,6 @@ def check_consent_feeds(policy: schema.Policy, found: Findings) -> None:
         if feed.marker is not None and feed.path is None:
             found.add(FILE, (*at, "marker"), "a marker without `path:`", "Add `path:`, or remove `marker:`")
         _check_after_ingest(found, feed.after_ingest, (*at, "after_ingest"))
-
-
-def _check_late(found: Findings, source: schema.Source, path: Path_) -> None:
-    if source.late == "wait" and not any("{day}" in (feed.path or "") for feed in source.feeds):
-        remedy = "Put `{day}` into a feed's `path:`, or remove `late:`"
-        found.add(FILE, (*path, "late"), f"no feed of `{source.name}` is delivered by day, so nothing is late", remedy)
 
 
 def _check_after_ingest(found: Findings, after: schema.AfterIngest, at: Path_) -> None:

@@ -73,6 +73,8 @@ class Beside(Strict):
 
 
 class Organisation(Strict):
+    """Who we are: controllers, kinds of identifier, the zone of the business day, jurisdictions."""
+
     zone: Text  # IANA name of the business day
     partitions_from: date
     controllers: tuple[Controller, ...]
@@ -109,6 +111,8 @@ class Purpose(Strict):
 
 
 class Purposes(Strict):
+    """What data may be used for, on what legal basis, and on which channels."""
+
     identity_purpose: Name  # the purpose that permits joining identifiers into a person
     purposes: tuple[Purpose, ...]
 
@@ -239,6 +243,8 @@ class ConsentFeed(Strict):
 
 
 class Sources(Strict):
+    """Where touchpoints and consent records come from, in what shape, and what to do when they are late."""
+
     sources: tuple[Source, ...]
     consent_feeds: tuple[ConsentFeed, ...]
 
@@ -271,6 +277,8 @@ class SensitiveValue(Strict):
 
 
 class Minimisation(Strict):
+    """What becomes of every field: kept, tokenised, coarsened or dropped. What has no rule is not ingested."""
+
     sources: tuple[SourceRules, ...]
     sensitive_values: tuple[SensitiveValue, ...] = ()
 
@@ -284,6 +292,8 @@ class RetentionRule(Strict):
 
 
 class Retention(Strict):
+    """How many days data of a category may be used, and what is never deleted without a second look."""
+
     rules: tuple[RetentionRule, ...]
     late_consent_window_days: Days
     links_days: Days
@@ -307,6 +317,8 @@ class Notice(Strict):
 
 
 class Notices(Strict):
+    """The versions of what people were told when they agreed."""
+
     notices: tuple[Notice, ...]
 
 
@@ -349,6 +361,8 @@ class Segment(Strict):
 
 
 class Segments(Strict):
+    """Which audiences are made, from what, for which purpose and destinations."""
+
     segments: tuple[Segment, ...]
 
 
@@ -395,6 +409,8 @@ class Destination(Strict):
 
 
 class Destinations(Strict):
+    """Where audiences go: channel, legal entity, country, columns and form."""
+
     destinations: tuple[Destination, ...]
 
 

@@ -5,14 +5,14 @@ A reader follows the pointer and sees a whole generation, the old or the new, wh
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from orchestration.atomic import replace, write_json
-from orchestration.errors import AssentError, HomeError
+from orchestration.errors import AssentError, HomeError, VerifyError
 from orchestration.home import Home
 from orchestration.warehouse.build import Build, evidence_file, warehouse_file
 from orchestration.warehouse.duckdb_settings import connect
@@ -80,6 +80,32 @@ def published(home: Home) -> Published | None:
     if receipt is None or receipt.generation != found.generation:
         raise HomeError("the published generation has no receipt", where=str(home.published), remedy="Run `assent run`")
     return found
+
+
+def require_intact(home: Home, current: Published) -> None:
+    """Raises VerifyError unless the file in force is, byte for byte, the one that passed its checks, and the pointer
+    says of it what it says of itself: a later ledger head in the pointer would hide withdrawals from the recheck."""
+    receipt = read_receipt(release_path(home, current.generation))
+    file = warehouse_file(home, current.generation)
+    sums = {current.file_sha256, receipt.file_sha256 if receipt else "", file_sha256(file)}
+    if len(sums) == 1 and _says_of_itself(home, file) == [
+        (current.generation, current.as_of, current.policy_hash, current.ledger_head, current.ledger_seq)
+    ]:
+        return
+    raise VerifyError(
+        "the published generation is not the one that passed its checks",
+        where=str(home.published),
+        remedy="Run `assent run`; nothing of it may leave",
+    )
+
+
+def _says_of_itself(home: Home, file: Path) -> list[tuple[object, ...]]:
+    con = connect(home, file, read_only=True)
+    try:
+        rows = con.execute("SELECT generation, as_of, policy_hash, ledger_head, ledger_seq FROM meta.builds").fetchall()
+    finally:
+        con.close()
+    return [(row[0], row[1].replace(tzinfo=UTC), *row[2:]) for row in rows]
 
 
 def connect_published(home: Home) -> duckdb.DuckDBPyConnection:

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from pathlib import Path
 
 import duckdb
-import pytest
 
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
-from orchestration.warehouse.dbt import run_build, run_unit_tests
+from orchestration.warehouse.dbt import run_unit_tests
 from orchestration.warehouse.prepare import prepare
-from tests.oracle import Touchpoint, World, decide
-from tests.worlds import random_world, stage_worlds
-
-WORLDS = 600
-SEEDS = [7]
+from tests.integration.conftest import Decided
+from tests.oracle import decide
 
 
-@pytest.fixture(scope="module", params=SEEDS)
-def decided(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[tuple[World, list[Touchpoint]]], Path]:
-    rng = random.Random(request.param)
-    policy = load_policy(SHIPPED)
-    worlds = [random_world(rng, policy, number) for number in range(1, WORLDS + 1)]
-    home = Home.open(tmp_path_factory.mktemp("home") / "h")
-    file = home.building / "worlds.duckdb"
-    stage_worlds(str(file), policy, worlds)
-    run = run_build(home, file, prepare(home, policy, SHIPPED))
-    assert run.succeeded, run.output
-    return worlds, file
-
-
-def test_decisions_equal_the_oracle(decided: tuple[list[tuple[World, list[Touchpoint]]], Path]) -> None:
-    worlds, file = decided
+def test_decisions_equal_the_oracle(decided: Decided) -> None:
+    worlds, file = decided.worlds, decided.file
     with duckdb.connect(str(file), read_only=True) as con:
         found = {
             (key, purpose): reason
@@ -64,8 +43,8 @@ def test_decisions_equal_the_oracle(decided: tuple[list[tuple[World, list[Touchp
     }, reasons  # fmt: skip
 
 
-def test_gate_holds_exactly_what_the_oracle_permits(decided: tuple[list[tuple[World, list[Touchpoint]]], Path]) -> None:
-    worlds, file = decided
+def test_gate_holds_exactly_what_the_oracle_permits(decided: Decided) -> None:
+    worlds, file = decided.worlds, decided.file
     with duckdb.connect(str(file), read_only=True) as con:
         gated = set(
             con.execute("select touchpoint_key, purpose from intermediate.int_touchpoints_gated_by_purpose").fetchall()
@@ -81,11 +60,9 @@ def test_gate_holds_exactly_what_the_oracle_permits(decided: tuple[list[tuple[Wo
     assert permitted
 
 
-def test_dbt_unit_tests_pass(
-    decided: tuple[list[tuple[World, list[Touchpoint]]], Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_dbt_unit_tests_pass(decided: Decided) -> None:
     """Beside the models, one row per reason: `dbt test --select test_type:unit` on the file that was built."""
-    _, file = decided
+    file = decided.file
     home = Home.open(file.parents[2])
     run = run_unit_tests(home, file, prepare(home, load_policy(SHIPPED), SHIPPED))
     assert run.succeeded, run.output

@@ -115,12 +115,12 @@ def plant_consent(landing: Path, day: str) -> None:
 
 def broken_policy(folder: Path) -> Path:
     """The shipped policy with one model that fails on a row: DuckDB's error quotes a value."""
-    shutil.copytree(SHIPPED, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(SHIPPED, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "vocabulary.yaml"))
     model = folder / "models" / "marts" / "marketing" / "wechat_engaged.sql"
     model.parent.mkdir(parents=True)
     model.write_text(
         "with touchpoints as (select * from {{ segment_touchpoints() }}),\n"
-        "people as (select person_key, sum(cast(event as bigint)) as n from touchpoints group by person_key)\n"
+        "people as (select person_key from touchpoints group by person_key having sum(cast(event as bigint)) > 0)\n"
         "select * from {{ segment_members('people') }}\n"
     )
     return folder

@@ -1,5 +1,6 @@
--- Identifiers whose consent to a purpose was given to another controller only: said as such, it never counts.
-select distinct i.unit_id, e.purpose
+-- People whose consent to a purpose was given to another controller only: said as such, it never counts.
+select distinct u.unit_id, e.purpose
 from {{ source('ledger', 'consent_events') }} as e
 inner join {{ ref('int_identifiers_resolved') }} as i on e.token = i.token and e.controller <> i.controller
-where e.decision = 'grant' and i.unit_id <> 0
+inner join {{ ref('int_units') }} as u on i.person_key = u.person_key
+where e.decision = 'grant'

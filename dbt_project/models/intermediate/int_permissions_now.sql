@@ -9,6 +9,7 @@ select
     s.recipient,
     s.scope_bit,
     coalesce(u.status_reason, i.reason) as reason,
+    case when u.status_reason is null and i.decided_by > 0 then i.decided_by end as decided_by,
     case when u.status_reason is null then i.admitted_by end as admitted_by,
     case when u.status_reason is null then i.notice end as notice,
     case when u.status_reason is null then i.consent_until end as consent_until

@@ -1,0 +1,90 @@
+"""Each rule of the decision, broken on purpose: the oracle's worlds or the models' own tests must notice.
+
+The mutants change what dbt compiled, and bare DuckDB runs it, so each takes a second."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.integration.conftest import Decided
+
+Rows = list[tuple[Any, ...]]
+DECISIONS = "select touchpoint_key, purpose, reason from intermediate.int_decisions order by all"
+GATED = "select touchpoint_key, purpose from intermediate.int_touchpoints_gated_by_purpose order by all"
+
+MUTANTS = {
+    "a grant wins a tie": ("effective_at, is_denial, ends_at desc", "effective_at, is_denial desc, ends_at desc"),
+    "one denial does not block": ("when blocked > 0 then denial_reason", "when blocked > 1 then denial_reason"),
+    "consent at collection is not asked": ("l.mask_then & l.mask_now &", "l.mask_now &"),
+    "consent now is not asked": ("l.mask_then & l.mask_now &", "l.mask_then &"),
+    "retention is not asked": ("l.mask_then & l.mask_now & coalesce(k.mask_kept, 0)", "l.mask_then & l.mask_now"),
+    "an implied grant counts": ("when c.is_explicit and not coalesce(m.is_explicit, false)", "when false"),
+    "separate consent is not asked": ("(c.needs_separate or c.basis = 'separate_consent')", "false"),
+    "an unknown notice counts": ("when n.published_at is null or n.published_at > c.effective_at", "when false"),
+    "a superseded notice counts": ("n.superseded_at", "null::timestamp"),
+    "a future grant acts early": ("not c.restricts and c.effective_at <=", "not c.restricts or c.effective_at <="),
+    "a future withdrawal waits": ("least(effective_at, (", "greatest(effective_at, ("),
+    "a minor needs no guardian": ("and not coalesce(c.is_guardian, false) then", "and false then"),
+    "consent to one controller covers another": ("e.controller = i.controller and e.token = i.token", "e.token = i.token"),
+    "a grant covers sensitive data unasked": ("(d.restricts or s.category <> 'sensitive')", "true"),
+    "a grant covers every recipient": ("(d.restricts or s.recipient = 'own')", "true"),
+    "a weak grant spreads": ("i.is_strong or (u.is_own and u.unit_id = i.unit_id)", "true"),
+    "a shared identifier is somebody": ("when i.is_ambiguous then null", "when false then null"),
+    "joining needs no consent": ("when j.group_id is not null then i.group_token", "when true then i.group_token"),
+    "an unknown decision is a grant": ("coalesce(d.restricts, true)", "coalesce(d.restricts, false)"),
+    "erasure is forgotten": ("where i.reason is null and u.status_reason is null", "where i.reason is null"),
+    "consent never expires": ("coalesce(c.valid_until, timestamp 'infinity')", "timestamp 'infinity'"),
+    "the strictest regime loses": ("arg_min(basis, list_position", "arg_max(basis, list_position"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs the compiled models, changed or not, on a copy of the inputs that dbt had."""
+
+    decided: Decided
+    folder: Path
+
+    def run(self, old: str = "", new: str = "") -> tuple[Rows, Rows, list[str]]:
+        """Decisions, what passed the gate, and the names of the models' tests that failed."""
+        nodes = {k: n for k, n in self.decided.manifest["nodes"].items() if n["resource_type"] in ("model", "test")}
+        order = TopologicalSorter({k: set(n["depends_on"]["nodes"]) & nodes.keys() for k, n in nodes.items()})
+        file = Path(shutil.copy(self.decided.file, self.folder / self.decided.file.name))
+        assert any(old in node["compiled_code"] for node in nodes.values()), "the mutant has nothing to change"
+        failed: list[str] = []
+        with duckdb.connect(str(file)) as con:
+            con.execute("set timezone = 'UTC'")
+            for node in (nodes[key] for key in order.static_order()):
+                failed += self._run(
+                    con, node, node["compiled_code"].replace(old, new) if old else node["compiled_code"]
+                )
+            return con.execute(DECISIONS).fetchall(), con.execute(GATED).fetchall(), failed
+
+    @staticmethod
+    def _run(con: duckdb.DuckDBPyConnection, node: dict[str, Any], sql: str) -> Iterator[str]:
+        if node["resource_type"] == "model":
+            kind = "view" if node["config"]["materialized"] == "view" else "table"
+            con.execute(f'create or replace {kind} "{node["schema"]}"."{node["alias"]}" as {sql}')
+        elif con.execute(f"select count(*) from ({sql})").fetchone() != (0,):
+            yield node["name"]
+
+
+@pytest.fixture(scope="module")
+def truth(decided: Decided, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Rows]:
+    decisions, gated, failed = Runner(decided, tmp_path_factory.mktemp("truth")).run()
+    assert not failed
+    return decisions, gated
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_broken_rule_is_noticed(name: str, decided: Decided, truth: tuple[Rows, Rows], tmp_path: Path) -> None:
+    decisions, gated, failed = Runner(decided, tmp_path).run(*MUTANTS[name])
+    assert failed or (decisions, gated) != truth
