@@ -46,6 +46,7 @@ DBT_TABLES = {
     "person_key VARCHAR, audience_key VARCHAR, contact_token VARCHAR, contact_kind VARCHAR, reason VARCHAR, "
     "admitted_by BIGINT, "
     "notice VARCHAR, consent_until TIMESTAMP",
+    "intermediate.int_bases_resolved": "group_id BIGINT, purpose VARCHAR, basis VARCHAR",
     "intermediate.int_decisions": "touchpoint_key VARCHAR, controller VARCHAR, person_key VARCHAR, purpose VARCHAR, "
     "reason VARCHAR",
     "intermediate.int_permissions_now": "person_key VARCHAR, controller VARCHAR, purpose VARCHAR, category VARCHAR, "
@@ -190,6 +191,7 @@ def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict
         con.register("staged_table", staged[table])
         con.execute(f"create table ledger.{table} as select {names} from staged_table")
         con.unregister("staged_table")
+    con.execute("create table identity.links (controller VARCHAR, token_a VARCHAR, token_b VARCHAR)")
     for table, columns in DBT_TABLES.items():
         con.execute(f"create table {table} ({columns})")
     con.execute("create table identity.denial_reach (identifier_id BIGINT, group_id BIGINT)")

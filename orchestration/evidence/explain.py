@@ -18,6 +18,7 @@ from orchestration.exports.cells import write_moment
 from orchestration.exports.recheck import recheck
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
+from orchestration.ingestion.lake import link_files
 from orchestration.policy.schema import Policy, Segment
 from orchestration.warehouse.publish import connect_published, published
 
@@ -96,7 +97,7 @@ def explain(
         staged = ledger.staged(registry, policy, since=generation.ledger_seq)
     con = connect_published(home)
     try:
-        recheck(con, staged, now=now)
+        recheck(con, staged, links=link_files(home), now=now)
         found = _one(con, "select person_key, is_ambiguous from intermediate.int_identifiers_resolved "
                      "where token = $token and controller = $controller",
                      {"token": token, "controller": chosen.controller})  # fmt: skip

@@ -21,6 +21,7 @@ from orchestration.exports.recheck import recheck, stale_controllers
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
+from orchestration.ingestion.lake import link_files
 from orchestration.policy.schema import Destination, Policy, Segment
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.publish import Published, connect_published, published, require_intact
@@ -81,7 +82,7 @@ def _open(
         feeds = ledger.staged(registry, policy)["feeds"] if generation.ledger_seq else staged["feeds"]
     con = connect_published(home)
     try:
-        recheck(con, staged, now=now)
+        recheck(con, staged, links=link_files(home), now=now)
         with Vault(home, keys) as vault:
             yield Run(home, policy, con, vault, generation, head, stale_controllers(feeds, policy, now=now), now)
     finally:

@@ -5,7 +5,9 @@ matter; here whatever restricts, is unmapped or moves an identity keeps the peop
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
@@ -13,19 +15,52 @@ import pyarrow as pa
 
 from orchestration.policy.schema import Destination, Policy, Segment
 
+# Whose records came since the build, and which links of the lake the build has not seen: a run that failed after its
+# ingestion leaves such links, and a refusal by the one end binds the other (design §4: denials use every link).
+TOKENS = """
+create or replace temp table recheck_tokens as
+select token, controller from recheck_consent_events union select token, controller from recheck_statuses
+union select token, controller from recheck_ages union select token, controller from recheck_contracts
+union select token_a, controller from recheck_links union select token_b, controller from recheck_links
+"""
+NEW_LINKS = """
+create or replace temp table recheck_new_links as
+select controller, token_a, token_b from recheck_lake_links
+except
+select controller, token_a, token_b from identity.links
+"""
+STEPS = """
+create or replace temp table recheck_steps as
+with bound as (
+    select i.controller, i.token, 'group ' || d.group_id as group_node
+    from intermediate.int_identifiers_resolved as i
+    inner join identity.denial_reach as d on i.identifier_id = d.identifier_id
+    where i.token in (
+        select token from recheck_tokens union all select unnest([token_a, token_b]) from recheck_new_links
+    )
+)
+select controller, token_a as node, token_b as other from recheck_new_links
+union all select controller, token_b, token_a from recheck_new_links
+union all select controller, token, group_node from bound
+union all select controller, group_node, token from bound
+"""
+
 # Everyone a token's records reach: all whose group its denials reach, itself, and whoever it is the contact of.
 REACH = """
 create or replace temp table recheck_reach as
-with tokens as (
-    select token, controller from recheck_consent_events union select token, controller from recheck_statuses
-    union select token, controller from recheck_ages union select token, controller from recheck_contracts
-    union select token_a, controller from recheck_links union select token_b, controller from recheck_links
+with recursive walk as (
+    select token, controller as said_by, token as node from recheck_tokens
+    union
+    select w.token, w.said_by, s.other
+    from walk as w
+    inner join recheck_steps as s on w.node = s.node and (w.said_by is null or w.said_by = s.controller)
+    where (select count(*) from recheck_new_links) > 0
 ),
 identified as (
-    select t.token, t.controller as said_by, i.identifier_id
-    from tokens as t
+    select t.token, t.said_by, i.identifier_id
+    from walk as t
     inner join intermediate.int_identifiers_resolved as i
-        on t.token = i.token and (t.controller is null or t.controller = i.controller)
+        on t.node = i.token and (t.said_by is null or t.said_by = i.controller)
 )
 select distinct i.token, i.said_by, r.person_key
 from identified as i
@@ -37,8 +72,8 @@ select i.token, i.said_by, r.person_key
 from identified as i inner join intermediate.int_identifiers_resolved as r on i.identifier_id = r.identifier_id
 where r.person_key is not null
 union
-select t.token, t.controller, a.person_key
-from tokens as t inner join intermediate.int_activations_decided as a on t.token = a.contact_token
+select t.token, t.said_by, a.person_key
+from walk as t inner join intermediate.int_activations_decided as a on t.node = a.contact_token
 where a.person_key is not null
 """
 
@@ -73,6 +108,11 @@ union all
 select c.token, c.controller, f.purpose, null, null, null, 'no_contract', true
 from recheck_contracts as c inner join policy.purpose_contract_facts as f on c.fact = f.fact
 where c.valid_until <= $now
+union all
+-- a consent that has ended takes the place of the one that admitted
+select e.token, e.controller, e.purpose, null, null, null, 'expired', true
+from recheck_consent_events as e inner join policy.purposes as p on e.purpose = p.purpose
+where e.valid_until <= $now
 union all
 -- who is whom has changed: until the next build nobody knows whose refusals these people carry
 select unnest([token_a, token_b]), controller, null, null, null, null, 'unresolved_identity', true
@@ -115,25 +155,50 @@ verdicts as (
         and (p.controller is null or p.controller = a.controller) and p.state is distinct from 'open'
     union all
     select segment, destination, person_key, 'expired' from permitted where consent_until <= $now
+    union all
+    -- a jurisdiction learned since may ask for more than the basis on which the build permitted
+    select a.segment, a.destination, a.person_key,
+        case when b.basis = 'separate_consent' then 'needs_separate_consent' else 'no_consent' end
+    from permitted as a
+    inner join recheck_reach as t on a.person_key = t.person_key
+    inner join recheck_consent_events as e
+        on t.token = e.token and t.said_by is not distinct from e.controller and e.jurisdiction is not null
+    inner join intermediate.int_identifiers_resolved as i on a.person_key = i.person_key
+    cross join policy.settings as g
+    left join policy.jurisdictions as j on e.jurisdiction = j.code
+    left join policy.purpose_basis as b
+        on a.purpose = b.purpose and coalesce(j.regime, g.default_regime) = b.regime
+    left join intermediate.int_bases_resolved as o on i.group_id = o.group_id and a.purpose = o.purpose
+    left join intermediate.int_bases_resolved as f on f.group_id is null and a.purpose = f.purpose
+    where list_position($strictest, coalesce(b.basis, 'none'))
+        < list_position($strictest, coalesce(o.basis, f.basis, 'opt_out'))
 )
 select v.segment, v.destination, v.person_key, arg_min(v.reason, coalesce(r.reason_order, 0)) as reason
 from verdicts as v left join policy.reasons as r on v.reason = r.reason
 group by v.segment, v.destination, v.person_key
 """
 
+CLOCKS_DIFFER = timedelta(hours=1)  # between two hosts; beyond it one of them is wrong, and nothing is known (B8)
+STRICTEST = ["none", "separate_consent", "consent", "contract", "opt_out"]  # as in `int_bases_resolved`
 SINCE = ("consent_events", "permissions", "contracts", "ages", "statuses", "links")
 
 
-def recheck(con: duckdb.DuckDBPyConnection, since_build: dict[str, pa.Table], *, now: datetime) -> None:
+def recheck(
+    con: duckdb.DuckDBPyConnection, since_build: dict[str, pa.Table], *, links: Sequence[Path], now: datetime
+) -> None:
     """Writes the temp table `recheck_excluded(segment, destination, person_key, reason)`.
 
-    `con` has the published generation; `since_build` are the ledger's records after it, from `Ledger.staged`."""
+    `con` has the published generation; `since_build` are the ledger's records after it, from `Ledger.staged`; `links`
+    are the lake's files of links as they are now."""
     for name in SINCE:
         con.register(f"recheck_{name}", since_build[name])
     at = {"now": now.astimezone(UTC).replace(tzinfo=None)}
-    con.execute(REACH)
+    lake = con.read_parquet([str(path) for path in links], union_by_name=True) if links else since_build["links"]
+    con.register("recheck_lake_links", lake)
+    for statement in (TOKENS, NEW_LINKS, STEPS, REACH):
+        con.execute(statement)
     con.execute(RESTRICTIONS, at)
-    con.execute(f"create or replace temp table recheck_excluded as {VERDICTS}", at)
+    con.execute(f"create or replace temp table recheck_excluded as {VERDICTS}", {**at, "strictest": STRICTEST})
 
 
 def stale_controllers(feeds: pa.Table, policy: Policy, *, now: datetime) -> frozenset[str]:
@@ -149,7 +214,10 @@ def _is_stale(feed: dict[str, Any], now: datetime) -> bool:
     if feed["max_staleness_hours"] is None:
         return False
     seen: datetime | None = feed["last_seen_at"]
-    return seen is None or now - seen.replace(tzinfo=UTC) > timedelta(hours=feed["max_staleness_hours"])
+    if seen is None:
+        return True
+    silent = now - seen.replace(tzinfo=UTC)
+    return silent > timedelta(hours=feed["max_staleness_hours"]) or silent < -CLOCKS_DIFFER  # heard in the future
 
 
 Stop = Literal["feed_stale", "transfer_not_allowed", "below_minimum_size"]

@@ -33,7 +33,7 @@ MUTANTS = {
     "a future grant acts early": ("not c.restricts and c.effective_at <=", "not c.restricts or c.effective_at <="),
     "a future withdrawal waits": ("least(effective_at, (", "greatest(effective_at, ("),
     "a minor needs no guardian": ("and not coalesce(c.is_guardian, false) then", "and false then"),
-    "consent to one controller covers another": ("e.controller = i.controller and e.token = i.token", "e.token = i.token"),
+    "a controller shares consent": ("e.controller = i.controller and e.token = i.token", "e.token = i.token"),
     "a grant covers sensitive data unasked": ("(d.restricts or s.category <> 'sensitive')", "true"),
     "a grant covers every recipient": ("(d.restricts or s.recipient = 'own')", "true"),
     "a weak grant spreads": ("i.is_strong or (u.is_own and u.unit_id = i.unit_id)", "true"),

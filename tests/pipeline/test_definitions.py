@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +24,8 @@ from orchestration.home import Home
 from orchestration.settings import Settings
 from tests.pipeline.conftest import AS_OF
 
-GROUPS = {"policy", "ingestion", "consent", "identity", "warehouse", "exports", "evidence"}
+STAGES = {"policy", "ingestion", "consent", "identity", "warehouse", "exports", "evidence"}
+GROUPS = STAGES | {"staging", "intermediate", "marts", "governance"}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,23 @@ def test_lineage_runs_from_policy_and_sources_to_exports(definitions: dg.Definit
     above = {key.path[0] + "/" + key.path[1] for key in graph.get_ancestor_asset_keys(export)}
     wanted = {"policy/purposes", "policy/segments", "landing/web", "landing/consent", "lake/in_store"}
     assert wanted | {"warehouse/release", "marts/consulted_not_bought_7"} <= above
+
+
+def test_groups_read_from_left_to_right(definitions: dg.Definitions) -> None:
+    """A group that is above another is nowhere below it."""
+    graph = definitions.resolve_asset_graph()
+    above: dict[str, set[str]] = {group: set() for group in GROUPS}
+    for node in graph.asset_nodes:
+        above[node.group_name] |= {graph.get(key).group_name for key in node.parent_keys} - {node.group_name}
+    order = list(TopologicalSorter(above).static_order())
+    assert order[0] == "policy"
+    assert order[-2:] == ["exports", "evidence"]
+
+
+def test_crashed_run_is_tried_again_whole(definitions: dg.Definitions) -> None:
+    """From where it failed it would be a partial run, which is refused."""
+    for job in ("build_job", "re_export_job"):
+        assert definitions.resolve_job_def(job).tags["dagster/retry_strategy"] == "ALL_STEPS"
 
 
 def test_every_check_blocks_but_the_refused_file(definitions: dg.Definitions) -> None:

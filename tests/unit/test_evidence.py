@@ -42,7 +42,7 @@ def world(template: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
 
 
 def exported(world: World) -> dict[str, Any]:
-    export_generation(world.home, world.policy, world.keys, now=LATER)
+    export_generation(world.home, world.policy, world.keys, now=LATER, policy_hash=world.build.policy_hash)
     summary = counts.summarise(world.home, world.policy, world.build, checks=CHECKS, content_hash="c" * 64)
     counts.save(world.home, summary)
     return summary

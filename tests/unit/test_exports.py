@@ -44,7 +44,9 @@ def world(template: World, tmp_path: Path) -> World:
 
 
 def run(world: World, now: datetime = LATER, policy: Policy | None = None) -> dict[tuple[str, str], ExportResult]:
-    results = export_generation(world.home, policy or world.policy, world.keys, now=now)
+    results = export_generation(
+        world.home, policy or world.policy, world.keys, now=now, policy_hash=world.build.policy_hash
+    )
     return {(result.segment, result.destination): result for result in results}
 
 
