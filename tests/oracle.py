@@ -166,7 +166,7 @@ def covers(event: Event, controller: str, purpose: Purpose, category: str) -> bo
     if event.category is None and not restricts and category == "sensitive":
         return False
     if event.recipient is not None:
-        return event.recipient == purpose.recipient
+        return event.recipient == purpose.recipient or (restricts and event.purpose is not None)
     return restricts or purpose.recipient == "own"
 
 

@@ -14,6 +14,7 @@ import click
 
 from orchestration.consent import state as answers
 from orchestration.consent.importer import import_file
+from orchestration.demo.clock import end_of_world
 from orchestration.errors import AssentError, ExitCode
 from orchestration.home import Home
 from orchestration.identity.keys import BACKUP_ADVICE, Keys
@@ -50,8 +51,9 @@ def import_(context: click.Context, file: Path, feed_name: str, as_json: bool) -
         names = ", ".join(feed.name for feed in policy.sources.consent_feeds) or "none"
         raise AssentError("the policy has no such consent feed", where="--feed", remedy=f"There are: {names}")
     home.check_landing(file.absolute().parent)
+    now = end_of_world(home) or datetime.now(UTC)
     with home.lock():
-        report = import_file(home, policy, keys, feed, file, now=datetime.now(UTC), ledger_url=settings.ledger_url)
+        report = import_file(home, policy, keys, feed, file, now=now, ledger_url=settings.ledger_url)
     if as_json:
         _print_json(asdict(report))
     else:

@@ -27,7 +27,6 @@ from orchestration.ingestion.landing import Delivery, deliveries
 from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
 from orchestration.ingestion.readers import open_hashed
 from orchestration.ingestion.refusal import Limits, Refused
-from orchestration.ingestion.transcode import sha256_of
 from orchestration.policy.schema import ConsentFeed, Policy
 
 ROWS_AT_A_TIME = 20_000
@@ -119,6 +118,7 @@ class _Import:
         self.is_durable = False
         self._quarantined: list[tuple[int, str, str, str | None]] = []
         self._keyed_hash = Tokeniser(keys).keyed_hash
+        self._delivery_id = self._keyed_hash(f"delivery|{feed.name}|{delivery.name}")
 
     def run(self) -> ImportReport:
         refused: Refused | None = None
@@ -131,7 +131,7 @@ class _Import:
         finally:
             if verified is not None:
                 verified.unlink(missing_ok=True)
-        self._ledger.append([], self._now, once=[self._feed_record("incomplete", self._occasion())])
+        self._note_refusal()
         return ImportReport(refused={self._delivery.name: refused.reason}, is_incomplete=True)
 
     def _read(self, verified: Path, sha256: str) -> ImportReport:
@@ -182,21 +182,20 @@ class _Import:
         line = row.line if len(row.line) <= MAX_KEPT_CHARACTERS else None
         return row.row_no, reason, self._keyed_hash(row.line), line
 
-    def _occasion(self) -> str:
-        """What tells one refused file from another under the same name."""
-        try:
-            return sha256_of(self._delivery.path)
-        except OSError:
-            return self._now.isoformat()
+    def _note_refusal(self) -> None:
+        """The delivery is incomplete, unless the ledger says so already: the same bytes may have been refused before a
+        good file of that name came, and are refused again."""
+        last, state = self._ledger.last_of_delivery(self._feed.name, self._delivery_id)
+        if state != "incomplete":
+            self._ledger.append([], self._now, once=[self._feed_record("incomplete", f"after {last}")])
 
     def _feed_record(self, state: str, occasion: str) -> Record:
         """How complete this delivery is. A later file of the same name speaks for the same delivery."""
-        delivery = self._keyed_hash(f"delivery|{self._feed.name}|{self._delivery.name}")
         return Record(
-            event_id=f"delivery:{delivery}:{occasion}:{state}",
+            event_id=f"delivery:{self._delivery_id}:{occasion}:{state}",
             type="feed",
             feed=self._feed.name,
-            batch=delivery,
+            batch=self._delivery_id,
             state=state,
             effective_at=self._now,
         )

@@ -41,6 +41,15 @@ FORMS = {
 }
 TIMES = ("effective_at", "valid_until", "minor_until")
 SCOPE = ("purpose", "category", "recipient", "channel")
+NARROWING = frozenset((*SCOPE, "valid_until"))  # a permit that leaves one out is wider
+# What restricts, and the types of record that it belongs to: in any other it contradicts the record.
+BELONGS_TO = {
+    "decision": ("consent",),
+    "state": ("permission", "status"),
+    "status": ("status",),
+    "minor_until": ("age",),
+}
+MAX_OFFSET = timedelta(hours=14)  # no zone is further from UTC; a wider offset would date a grant days earlier
 Contact = tuple[str, str, str, str]  # token, kind, issuer, canonical value
 
 
@@ -89,8 +98,10 @@ class Judge:
     ) -> str | None:
         values = row.values
         kind = values.get("type", "")
-        if row.bad or any(len(value) > MAX_TEXT for value in values.values()):
+        if row.bad or any(len(value) > MAX_TEXT for value in values.values()) or _contradicts(values):
             return "bad_value"
+        if row.blank & NARROWING and not might_restrict(values, row.problem):
+            return "bad_value"  # blank is not absent: nobody can say how narrow it was meant to be
         required = (*REQUIRED_OF_ALL, "type", *REQUIRED.get(kind, ()))
         if any(name not in values for name in required) or (is_grant(values) and "purpose" not in values):
             return "missing_required"
@@ -159,7 +170,10 @@ class Judge:
     ) -> tuple[Record, ...]:
         """Presumed denials, at the row's own time where it has one; of every scope or controller that is unclear."""
         values = row.values
-        line = self._hash(row.line)
+        at = times.get("effective_at")
+        # without an id and a time, the same line in a later delivery is somebody saying it again
+        is_known_again = at is not None or "event_id" in values
+        line = self._hash(row.line) if is_known_again else f"{self._hash(row.line)}:{self._batch}"
         named = values.get("controller")
         controllers = (named,) if named in self._feed.controllers else self._feed.controllers
         template = Record(
@@ -168,7 +182,7 @@ class Judge:
             decision="presumed_denial",
             feed=self._feed.name,
             batch=self._batch,
-            effective_at=times.get("effective_at") or self._now,
+            effective_at=at or self._now,
         )
         scope: dict[str, Any] = {name: values[name] for name in SCOPE if name in values}
         is_clear = row.problem is None and all(values[name] in self._known[name] for name in scope)
@@ -243,9 +257,14 @@ def acts_at_once(values: Mapping[str, str]) -> bool:
     return values.get("state") == {"permission": "closed", "status": "on"}.get(kind, "")
 
 
+def _contradicts(values: Mapping[str, str]) -> bool:
+    """Whether the row holds what belongs to a record of another type, such as an opened permission that withdraws."""
+    return any(name in values and values.get("type") not in types for name, types in BELONGS_TO.items())
+
+
 def might_restrict(values: Mapping[str, str], problem: str | None) -> bool:
     """Whether a row that is not accepted may have been a restriction. Only what plainly permits is not."""
-    if problem in ("malformed", "oversized"):
+    if problem in ("malformed", "oversized") or _contradicts(values):
         return True
     permits = {
         "consent": values.get("decision") == "grant",
@@ -257,10 +276,11 @@ def might_restrict(values: Mapping[str, str], problem: str | None) -> bool:
 
 
 def parse_time(text: str) -> datetime | None:
-    """ISO 8601 with an offset, in UTC; None for naive, impossible and absurdly early times."""
+    """ISO 8601 with an offset that exists, in UTC; None for naive, impossible and absurdly early times."""
     try:
         at = datetime.fromisoformat(text)
-        at = at.astimezone(UTC) if at.tzinfo is not None else None  # type: ignore[assignment]
+        offset = at.utcoffset()
+        at = at.astimezone(UTC) if offset is not None and abs(offset) <= MAX_OFFSET else None  # type: ignore[assignment]
     except (ValueError, OverflowError):
         return None
     return at if at is not None and at >= EARLIEST else None

@@ -190,6 +190,18 @@ class Ledger:
                 return int(seq)
         return None
 
+    def last_of_delivery(self, feed: str, delivery: str) -> tuple[int, str | None]:
+        """Sequence and state of the last report on one delivery of a feed; (0, None) before the first."""
+        query = (
+            select(EVENTS.c.seq, EVENTS.c.state)
+            .where(EVENTS.c.type == "feed", EVENTS.c.feed == feed, EVENTS.c.batch == delivery)
+            .order_by(EVENTS.c.seq.desc())
+            .limit(1)
+        )
+        with self._engine.begin() as connection:
+            found = connection.execute(query).one_or_none()
+        return (0, None) if found is None else (int(found[0]), found[1])
+
     def export_arrow(self, since: int = 0, until: int | None = None) -> dict[str, pa.Table]:
         """The records after `since` up to `until`, one table per type, with `subject_ref` instead of the subject."""
         with self._engine.begin() as connection:

@@ -27,18 +27,21 @@ COLUMNS = frozenset(PLAIN) | {f"{outer}_{inner}" for outer, names in NESTED.item
 REQUIRED_COLUMNS = frozenset(
     ("event_id", "type", "subject_kind", "subject_issuer", "subject_value", "controller", "effective_at")
 )
+_ESCAPED_ASCII = re.compile(r"\\u00[0-7]")  # nobody needs it, and a second subject could hide behind it
 _SALVAGE = re.compile(r'"subject"\s*:\s*(\{[^{}]*\})')
 
 
 @dataclass
 class Row:
-    """One row: present values as text, `problem` where it is no readable row, `bad` where a value is no text."""
+    """One row: present values as text, `problem` where it is no readable row, `bad` where a value is no text, `blank`
+    where it is there and says nothing."""
 
     row_no: int
     line: str
     values: dict[str, str] = field(default_factory=dict)
     problem: Literal["malformed", "unknown_field", "oversized"] | None = None
     bad: set[str] = field(default_factory=set)
+    blank: set[str] = field(default_factory=set)
 
 
 def read_rows(path: Path, form: Literal["jsonl", "csv"]) -> Iterator[Row]:
@@ -84,6 +87,8 @@ def _take(row: Row, name: str, value: Any, *, is_known: bool) -> None:
     elif isinstance(value, str):
         if value.strip():
             row.values[name] = value.strip()
+        else:
+            row.blank.add(name)
     elif value is not None:
         row.bad.add(name)
 
@@ -112,7 +117,8 @@ def _parse(text: str) -> Any:
 def _salvage(row: Row) -> None:
     """Of a broken line, the subject where exactly one is there and whole: a restriction can then still bind (H1)."""
     found = _SALVAGE.findall(row.line)
-    tree = _parse(found[0]) if len(found) == 1 and row.line.count('"subject') == 1 else None
+    is_one = len(found) == 1 and row.line.count('"subject') == 1 and not _ESCAPED_ASCII.search(row.line)
+    tree = _parse(found[0]) if is_one else None
     if isinstance(tree, dict):
         for inner, leaf in tree.items():
             if inner in NESTED["subject"]:
@@ -130,6 +136,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 raise Refused("ragged", reader.line_num)
             values = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
             row = Row(reader.line_num, json.dumps(cells, ensure_ascii=False), values)
+            row.blank = {name for name, cell in zip(header, cells, strict=True) if cell and not cell.strip()}
             for name in FLAGS:
                 if name in values:
                     values[name] = values[name].lower()

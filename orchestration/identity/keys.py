@@ -38,6 +38,11 @@ class SubjectRegistry:
 
     def __init__(self, home: Home, keys: Keys) -> None:
         self._path = home.keys_db
+        if not self._path.exists() and (home.ledger_db.exists() or home.vault_db.exists()):
+            # a new registry would read every refusal on record as that of somebody erased
+            raise HomeError(
+                "the registry of subjects is lost", where=str(self._path), remedy="Run `assent keys restore FILE`"
+            )
         self._con = connect(home.keys_db, SCHEMA)
         self._wrapping = AESGCM(keys.derive("wrap data keys"))
 

@@ -2,41 +2,101 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-# Names reach SQL, dbt and file names: one strict form for all of them.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-Flag = Annotated[bool, Field(strict=True)]  # true or false; "no" is text, not false (fault C14)
-Days = Annotated[int, Field(ge=1, le=36500)]
+from orchestration.policy.schema_sources import (
+    AfterIngest,
+    Column,
+    ConsentFeed,
+    Event,
+    Feed,
+    FieldRule,
+    Identifier,
+    Minimisation,
+    OccurredAt,
+    PermissionSignal,
+    SensitiveValue,
+    Source,
+    SourceField,
+    SourceRules,
+    Sources,
+)
+from orchestration.policy.types import (
+    MAX_SCOPES,
+    Basis,
+    CategoryClass,
+    Channel,
+    Days,
+    Encoding,
+    EnvName,
+    FieldType,
+    Flag,
+    Label,
+    Name,
+    Regime,
+    Strict,
+    Text,
+    Verb,
+)
 
-CategoryClass = Literal["identification", "behaviour", "transaction", "preference", "sensitive"]
-Channel = Literal["wechat_oa", "wechat_mp", "wecom", "sms", "email", "push", "call", "store", "ads"]
-Regime = Literal["PIPL", "GDPR", "CCPA"]
-Basis = Literal["consent", "separate_consent", "contract", "opt_out"]
-Verb = Literal["keep", "token", "truncate_day", "bucket", "drop"]
-Encoding = Literal["utf-8", "utf-8-sig", "gb18030"]
-FieldType = Literal["string", "integer", "number", "boolean"]
-
-MAX_SCOPES = 63  # one bit each of a signed 64-bit mask (design §1)
-
-
-class Strict(BaseModel):
-    """A part of the policy: unknown keys are errors, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Label(Strict):
-    """What people read, in both languages; codes stay English (R-106)."""
-
-    zh: Text = Field(alias="zh-CN")
-    en: Text
+__all__ = [
+    "MAX_SCOPES",
+    "Absent",
+    "AfterIngest",
+    "Basis",
+    "Beside",
+    "CategoryClass",
+    "Channel",
+    "Column",
+    "ConsentFeed",
+    "Controller",
+    "Days",
+    "Destination",
+    "Destinations",
+    "Encoding",
+    "EnvName",
+    "Event",
+    "Feed",
+    "FieldRule",
+    "FieldType",
+    "Flag",
+    "Frequency",
+    "Identifier",
+    "IdentifierKind",
+    "Jurisdiction",
+    "Label",
+    "MartColumn",
+    "Minimisation",
+    "Name",
+    "Notice",
+    "NoticeVersion",
+    "Notices",
+    "OccurredAt",
+    "Organisation",
+    "PermissionSignal",
+    "Policy",
+    "Purpose",
+    "Purposes",
+    "QuietHours",
+    "Regime",
+    "Retention",
+    "RetentionRule",
+    "Scope",
+    "Segment",
+    "Segments",
+    "SensitiveValue",
+    "Source",
+    "SourceField",
+    "SourceRules",
+    "Sources",
+    "Strict",
+    "Text",
+    "Transfer",
+    "Verb",
+]
 
 
 class Controller(Strict):
@@ -117,172 +177,6 @@ class Purposes(Strict):
     purposes: tuple[Purpose, ...]
 
 
-class SourceField(Strict):
-    """One column of a source after reading. `unit` and format belong to the type."""
-
-    name: Name
-    type: FieldType = "string"
-    required: Flag = False
-    max_length: Annotated[int, Field(ge=1, le=65536)] = 1024
-    pattern: str | None = None  # the whole value must match (RE2)
-    minimum: float | None = None
-    maximum: float | None = None
-
-    @model_validator(mode="after")
-    def _pattern_compiles(self) -> Self:
-        if self.pattern is not None:
-            re.compile(self.pattern)
-        return self
-
-
-class Column(Strict):
-    """Where a field comes from in a feed: a raw column, key path (`a.b`) or tag, or the part `extract` captures."""
-
-    column: Text
-    extract: str | None = None  # one capture group; no match means absent
-
-
-class Feed(Strict):
-    """One shape of file (or a table) that a source delivers."""
-
-    name: Name
-    controller: Name | None = None  # where it differs from the source's
-    format: Literal["jsonl", "csv", "xml", "table"]
-    path: str | None = None  # relative to landing; `{day}` stands for the business day
-    day_format: str = "%Y-%m-%d"
-    compression: Literal["none", "gzip"] = "none"
-    encoding: Encoding = "utf-8"
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
-    footer_rows: Annotated[int, Field(ge=0, le=10)] = 0
-    marker: str | None = None  # suffix of the completion marker's file name, e.g. ".done"
-    columns: dict[Name, Column | str]  # field <- raw column
-    ignored_columns: tuple[str, ...] = ()  # known, named, never read into the lake
-    constants: dict[Name, str] = {}
-    url_env: EnvName | None = None  # for format "table": the variable that holds the SQLAlchemy URL
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")] | None = (
-        None
-    )
-    max_bytes: Annotated[int, Field(ge=1)] = 4_000_000_000
-    max_ratio: Annotated[int, Field(ge=2)] = 200  # decompressed ÷ compressed; the bomb of fault C3 has 1000+
-
-
-class OccurredAt(Strict):
-    field: Name
-    format: Text  # "iso8601", "epoch_s", "epoch_ms" or a strptime format
-    zone: Text | None = None  # of naive local times; without it they are quarantined
-
-
-class Identifier(Strict):
-    """An identifier that a row carries. Listed in order of precedence: the first present is the row's subject."""
-
-    field: Name
-    kind: Name
-    issuer: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.:-]{0,63}$")]
-
-
-class Event(Strict):
-    """What a raw event name means, and its category of data. An event that is not listed is denied."""
-
-    raw: str
-    event: Name
-    category: CategoryClass
-
-
-class PermissionSignal(Strict):
-    """An event of this source that opens or closes a contact point (R-101). It never grants a purpose."""
-
-    raw: str
-    channel: Channel
-    field: Name  # the identifier field that is the contact point
-    state: Literal["open", "closed"]
-
-
-class AfterIngest(Strict):
-    action: Literal["keep", "delete", "encrypt"] = "keep"
-    keep_days: Days | None = None  # of the encrypted copy
-
-
-class Source(Strict):
-    """Touchpoints from one place. Provenance and lawful basis are required, or the source is refused (R-15)."""
-
-    name: Name
-    label: Label
-    controller: Name
-    owner: Text
-    provenance: Text
-    lawful_basis: Text
-    fields: tuple[SourceField, ...]
-    feeds: tuple[Feed, ...]
-    event_id: Name | None = None  # the field with the source's id; without one, the keyed hash of the line
-    event: Name  # the field with the raw event name
-    occurred_at: OccurredAt
-    identifiers: tuple[Identifier, ...]
-    link_method: Literal["login", "scan", "order", "platform"]
-    events: tuple[Event, ...]
-    permissions: tuple[PermissionSignal, ...] = ()
-    after_ingest: AfterIngest = AfterIngest()
-    late: Literal["wait", "build_without"] = "build_without"
-    required: Flag = False  # an absent landing folder for it is then an error, not an empty table
-    upstream_assets: tuple[tuple[str, ...], ...] = ()  # a company's own Dagster assets it depends on
-
-
-class ConsentFeed(Strict):
-    """Where consent records come from. Beyond `max_staleness_hours` what depends on it stops: `feed_stale` (R-104)."""
-
-    name: Name
-    label: Label
-    owner: Text
-    controllers: tuple[Name, ...]  # the feed may speak for these only
-    format: Literal["jsonl", "csv"]
-    path: str | None = None  # relative to landing; None: only by `assent consent import`
-    day_format: str = "%Y-%m-%d"
-    encoding: Encoding = "utf-8"
-    marker: str | None = None
-    max_staleness_hours: Annotated[int, Field(ge=1, le=24 * 366)] | None = None
-    after_ingest: AfterIngest = AfterIngest()
-
-
-class Sources(Strict):
-    """Where touchpoints and consent records come from, in what shape, and what to do when they are late."""
-
-    sources: tuple[Source, ...]
-    consent_feeds: tuple[ConsentFeed, ...]
-
-
-class FieldRule(Strict):
-    """What becomes of one field of a source. A field without a rule is not ingested (R-60)."""
-
-    field: Name
-    category: CategoryClass
-    verb: Verb
-    bucket: Literal["month_of_year", "hour", "hundreds", "year"] | None = None
-
-    @model_validator(mode="after")
-    def _bucket_needs_size(self) -> Self:
-        if (self.verb == "bucket") != (self.bucket is not None):
-            raise ValueError("`bucket:` names the size of the bucket, and belongs to `verb: bucket` only")
-        return self
-
-
-class SourceRules(Strict):
-    source: Name
-    fields: tuple[FieldRule, ...]
-
-
-class SensitiveValue(Strict):
-    """A value that makes a touchpoint sensitive: an item, store or account of, say, a clinic. `*` ends a prefix."""
-
-    field: Literal["item", "store", "account"]
-    value: Text
-
-
-class Minimisation(Strict):
-    """What becomes of every field: kept, tokenised, coarsened or dropped. What has no rule is not ingested."""
-
-    sources: tuple[SourceRules, ...]
-    sensitive_values: tuple[SensitiveValue, ...] = ()
-
-
 class RetentionRule(Strict):
     """Days that data of a category may be used, counted from the event's own time. A purpose may shorten them."""
 
@@ -349,7 +243,7 @@ class Segment(Strict):
     channels: tuple[Channel, ...] = ()
     destinations: tuple[Name, ...] = ()
     lookback_days: Days
-    parameters: dict[Name, int | float | str | tuple[str, ...]] = {}
+    parameters: dict[Name, int | float | str | tuple[str, ...]] = Field(default_factory=dict)
     minimum_size: Annotated[int, Field(ge=1)] = 20
     absent: Absent | None = None
     excludes: tuple[Name, ...] = ()  # segments whose people are left out

@@ -52,6 +52,12 @@ def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = 
         )
     if (receipt.generation, receipt.file_sha256) != (build.generation, file_sha256(file)):
         raise NotReleasedError("the file has changed since its checks", where="publish", remedy="Run the build again")
+    if home.info.kind == "company" and build.as_of > now:
+        raise NotReleasedError(
+            "T lies ahead of the clock: every later build would be older than this one",
+            where="publish",
+            remedy="Choose an --as-of that is not in the future",
+        )
     current = published(home)
     if current is not None and _is_older(build, current):
         _keep_as_evidence(home, build, generations_kept)

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.consent.ledger import open_ledger
+from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
@@ -23,6 +24,7 @@ from orchestration.warehouse.build import Build
 from orchestration.warehouse.code_hash import code_hash
 from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.models import Models
+from orchestration.warehouse.publish import published
 from orchestration.warehouse.relations import DECLARED, Columns, relations
 from orchestration.warehouse.sensitivity import sensitive_segments
 
@@ -78,6 +80,11 @@ def _read_ledger(
 ) -> tuple[Head, dict[str, pa.Table]]:
     """The head and the records up to it: records that arrive meanwhile wait for the recheck of the exports."""
     with open_ledger(home, keys, url) as (ledger, registry):
+        current = published(home) if home.published.exists() else None
+        if current is not None and not ledger.holds((current.ledger_seq, current.ledger_head)):
+            raise VerifyError(
+                "the ledger is older than the published generation, or another one", remedy="Restore the ledger"
+            )
         head = replay_head or ledger.head()
         return head, ledger.staged(registry, policy, until=head[0])
 

@@ -17,8 +17,13 @@ with asked as (
 contacts as (
     select
         person_key, channel, kind, issuer,
-        arg_min(token, {'shut': not coalesce(is_open, false), 'token': token}) as token,
-        bool_or(coalesce(is_open, false)) as is_open
+        -- one that the platform closed is used for nothing, whether or not its channel asks for a permission
+        arg_min(
+            token,
+            {'closed': coalesce(is_closed, false), 'shut': not coalesce(is_open, false), 'token': token}
+        ) as token,
+        bool_or(coalesce(is_open, false)) as is_open,
+        bool_and(coalesce(is_closed, false)) as is_closed
     from {{ ref('int_contact_points') }}
     group by person_key, channel, kind, issuer
 ),
@@ -52,7 +57,7 @@ reasoned as (
                 then 'channel_not_allowed'
             when n.person_key is null then 'channel_not_allowed'
             when c.token is null then 'no_contact_point'
-            when a.needs_permission and not c.is_open then 'permission_missing'
+            when (a.needs_permission and not c.is_open) or c.is_closed then 'permission_missing'
             when not coalesce(n.is_open, true) then 'preference_off'
             when l.deliveries >= a.frequency_maximum then 'frequency_capped'
             when a.sends_on_receipt and {{ in_hours('z.clock', 'a.quiet_start', 'a.quiet_end') }} then 'quiet_hours'

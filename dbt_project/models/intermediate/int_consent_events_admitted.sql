@@ -30,7 +30,9 @@ covered as (
         on d.controller = s.controller
         and (d.purpose = s.purpose or (d.purpose is null and d.restricts))
         and (d.category = s.category or (d.category is null and (d.restricts or s.category <> 'sensitive')))
-        and (d.recipient = s.recipient or (d.recipient is null and (d.restricts or s.recipient = 'own')))
+        and (d.recipient = s.recipient or (d.recipient is null and (d.restricts or s.recipient = 'own'))
+            -- a refusal that names the purpose means it, whichever recipient it names beside it
+            or (d.restricts and d.purpose is not null))
     inner join {{ source('policy', 'purposes') }} as p on s.purpose = p.purpose
     left join {{ ref('int_bases_resolved') }} as own on d.group_id = own.group_id and s.purpose = own.purpose
     left join {{ ref('int_bases_resolved') }} as fallback on fallback.group_id is null and s.purpose = fallback.purpose

@@ -8,7 +8,8 @@ with platform as (
 
 select
     i.person_key, i.controller, i.token, i.kind, i.issuer, c.channel,
-    p.state = 'open' as is_open
+    p.state = 'open' as is_open,
+    p.state = 'closed' as is_closed
 from {{ ref('int_identifiers_resolved') }} as i
 inner join {{ source('activity', 'contact_points') }} as v on i.token = v.token
 inner join {{ source('policy', 'identifier_channels') }} as c on i.kind = c.kind
