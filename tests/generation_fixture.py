@@ -59,10 +59,10 @@ DBT_TABLES = {
     "permitted_any BIGINT",
     "governance.deletions_due": "source VARCHAR, category VARCHAR, business_day DATE, rows_due BIGINT",
 }
-CHANNELS = {"sms_gateway": ("sms", "phone"), "clinic_call_centre": ("call", "phone"), "push_service": ("push", "push"),
+CHANNELS = {"sms_gateway": ("sms", "phone"), "front_desk": ("call", "phone"), "push_service": ("push", "push"),
             "email_service": ("email", "email"), "wechat_broadcast": ("wechat_oa", "openid")}  # fmt: skip
 CHANNELS["overseas_crm"] = ("email", "email")
-DESTINATIONS = {SMS: ("sms_gateway", "wechat_broadcast"), RECALL: ("clinic_call_centre",), PUSH: ("push_service",),
+DESTINATIONS = {SMS: ("sms_gateway", "wechat_broadcast"), RECALL: ("front_desk",), PUSH: ("push_service",),
                 EMAIL: ("email_service", "overseas_crm")}  # fmt: skip
 
 

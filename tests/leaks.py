@@ -1,4 +1,4 @@
-"""Finds secrets wherever bytes may hide them: other encodings, hashes, packed files, tables. Not here: what to look for."""
+"""Finds secrets wherever bytes may hide them: encodings, hashes, packed files, tables. Not here: what to look for."""
 
 from __future__ import annotations
 

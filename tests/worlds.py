@@ -175,7 +175,15 @@ def stage_worlds(path: str, policy: Policy, worlds: list[tuple[World, list[Touch
         _insert(
             con,
             "ledger.statuses",
-            [{**_fact(n, "status", v), "state": "on"} for w, _ in worlds for n, v in w.statuses.items()],
+            [
+                {**_fact(n, "status", v), "state": state, "seq": seq, "effective_at": _naive(at)}
+                for w, _ in worlds
+                for n, v in w.statuses.items()
+                # lifted after T: at T it still restricts
+                for seq, (state, at) in enumerate(
+                    [("on", AS_OF - timedelta(days=9)), ("off", AS_OF + timedelta(hours=1))]
+                )
+            ],
         )
         _insert(con, "lake.web", [_touchpoint(t) for _, touchpoints in worlds for t in touchpoints])
 

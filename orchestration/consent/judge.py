@@ -185,8 +185,8 @@ class Judge:
             effective_at=at or self._now,
         )
         scope: dict[str, Any] = {name: values[name] for name in SCOPE if name in values}
-        is_clear = row.problem is None and all(values[name] in self._known[name] for name in scope)
-        is_clear = is_clear and not row.bad.intersection(SCOPE)
+        is_clear = all(values[name] in self._known[name] for name in scope) and not row.bad.intersection(SCOPE)
+        is_clear = is_clear and row.problem is None and not _contradicts(values)
         if is_clear and values.get("type") == "permission" and "channel" in scope:
             template = replace(template, type="permission", decision=None, channel=scope["channel"], state="closed")
         elif is_clear and values.get("type") == "consent":

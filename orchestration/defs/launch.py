@@ -53,6 +53,8 @@ def launch_build(
     instant = as_of or latest_midnight(site, now)
     if site.home.info.kind == "demo":
         instant = now = as_of or end_of_world(site.home) or instant
+    elif instant > now:  # once published, it would make every build of a true day the older one
+        raise AssentError("T lies in the future", where="--as-of", remedy="Build for an instant that has passed")
     day = day_of(site, instant)
     first = site.policy.organisation.partitions_from
     if day < first.isoformat():

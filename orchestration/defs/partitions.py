@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,6 +16,8 @@ from orchestration.errors import ExitCode
 
 AS_OF_TAG = "assent/as_of"  # an exact T; without it, the end of the partition's business day
 NOW_TAG = "assent/now"  # the demo world's clock; without it, the instant at which the run was created
+
+RANGE = ("asset_partition_range_start", "asset_partition_range_end")
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,16 @@ def moment(context: dg.AssetExecutionContext | dg.OpExecutionContext, site: Site
         raise stop("the run has no record, so it has no clock")
     if AS_OF_TAG in tags:
         return Moment(_instant(tags[AS_OF_TAG], AS_OF_TAG), now)
-    key = tags.get("dagster/partition")
+    key = partition(tags)
     return Moment(min(end_of_day(site, key), now) if key else now, now)
+
+
+def partition(tags: Mapping[str, str]) -> str | None:
+    """The day of a run; None of a job without days. A backfill names it as a range of one day."""
+    key, first, last = (tags.get(f"dagster/{name}") for name in ("partition", *RANGE))
+    if first != last:
+        raise stop("a run is of one day: launch a backfill with one run for each day", ExitCode.USAGE)
+    return key or first
 
 
 def _instant(text: str, tag: str) -> datetime:

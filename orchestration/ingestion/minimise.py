@@ -57,11 +57,18 @@ def minimised_sql(policy: Policy, source: Source, feed: Feed, rows: str) -> str:
         f"{text(feed.controller or source.controller)} AS controller",
         *_subject(identifiers),
         f"occurred_at, {business_day_sql(policy.organisation.zone, 'occurred_at')} AS business_day",
-        f"f_{source.event} AS raw_event, body_hash",
+        f"{_event(source)} AS raw_event, body_hash",
         *kept,
         *(f"i_{i.field}, t_{i.field}" for i in identifiers),
     ]
     return f"SELECT {', '.join(columns)} FROM ({tokened})"
+
+
+def _event(source: Source) -> str:
+    """The event where policy names it. Another is free text: nobody may use it, so nobody keeps it (R-60)."""
+    known = sorted({event.raw for event in source.events} | {signal.raw for signal in source.permissions})
+    value = f"f_{source.event}"
+    return f"CASE WHEN {value} IN ({', '.join(map(text, known))}) THEN {value} END" if known else "NULL::VARCHAR"
 
 
 def _subject(identifiers: list[Identifier]) -> list[str]:

@@ -22,10 +22,15 @@ from orchestration.ingestion.lake import Manifest, write_manifests
 from orchestration.ingestion.links import LINK_COLUMNS
 from orchestration.ingestion.load import ACCEPTED, JUDGED, LINKS, VERDICTS
 from orchestration.ingestion.minimise import identifiers_of, kind_of
-from orchestration.ingestion.permissions import append_permissions, permission_records
+from orchestration.ingestion.permissions import append_permissions, permission_records, presumed_closings
 from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
 from orchestration.ingestion.quoting import ident, text
 from orchestration.policy.schema import Feed, Policy, Source
+
+QUARANTINED = (
+    f"SELECT j.*, v.verdict FROM {JUDGED} AS j LEFT JOIN {VERDICTS} AS v USING (file_no, row_no) "
+    "WHERE j.reason IS NOT NULL OR v.verdict = 'conflict'"
+)
 
 
 @dataclass
@@ -52,9 +57,7 @@ class BatchWriter:
     ) -> list[Manifest]:
         """Makes every read file of the group exist, in order. What is written before a crash is written again."""
         self._keep_contacts()
-        append_permissions(
-            self.home, self.keys, permission_records(self.con, self.policy, self.source, ACCEPTED), now, ledger_url
-        )
+        self._append_permissions(now, ledger_url)
         written = Written()
         with tempfile.TemporaryDirectory(dir=self.home.tmp) as folder:
             self._write_lake(group, Path(folder) / "lake", written)
@@ -98,6 +101,11 @@ class BatchWriter:
             with Vault(self.home, self.keys) as vault:
                 vault.put(rows)
 
+    def _append_permissions(self, now: datetime, ledger_url: str | None) -> None:
+        records = permission_records(self.con, self.policy, self.source, ACCEPTED)
+        presumed = presumed_closings(self.con, self.policy, self.source, self.feed, QUARANTINED, now)
+        append_permissions(self.home, self.keys, records, presumed, now, ledger_url)
+
     def _duplicates(self) -> dict[int, int]:
         query = f"SELECT file_no, count(*) FROM {VERDICTS} WHERE verdict = 'duplicate' GROUP BY file_no"
         return dict(self.con.execute(query).fetchall())
@@ -105,9 +113,8 @@ class BatchWriter:
     def _write_quarantine(self, group: dict[int, Intake], written: Written) -> None:
         kept = f"CASE WHEN length(line) <= {MAX_KEPT_CHARACTERS} THEN line END"
         query = (
-            f"SELECT j.file_no, j.row_no, coalesce(j.reason, v.verdict), keyed_hash(line), {kept} FROM {JUDGED} AS j "
-            f"LEFT JOIN {VERDICTS} AS v USING (file_no, row_no) "
-            "WHERE j.reason IS NOT NULL OR v.verdict = 'conflict' ORDER BY j.file_no, j.row_no"
+            f"SELECT file_no, row_no, coalesce(reason, verdict), keyed_hash(line), {kept} FROM ({QUARANTINED}) "
+            "ORDER BY file_no, row_no"
         )
         for number, rows in itertools.groupby(self.con.execute(query).fetchall(), key=lambda row: int(row[0])):
             chosen = [(row[1], row[2], row[3], row[4]) for row in rows]

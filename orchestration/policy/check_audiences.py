@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from orchestration.policy.loader import SHIPPED
 
 SHIPPED_MODELS = SHIPPED.parents[1] / "dbt_project" / "models"
 MARKETING = Path("marts") / "marketing"
+_WORD = re.compile(r"[^\W_]{3,}")
 STANDARD_COLUMNS = {"audience_key", "admitted_by", "notice", "consent_until"}
 Path_ = tuple[Step, ...]
 
@@ -29,6 +31,7 @@ def check_segments(policy: schema.Policy, found: Findings) -> None:
         for key in ("channels", "destinations", "excludes"):
             found.unique("segments", (*at, key), getattr(segment, key), key[:-1])
         _check_excludes(policy, found, segment, at)
+        _check_discretion(policy, found, segment, at)
         if not found.known("segments", (*at, "purpose"), segment.purpose, purposes, "purpose"):
             continue
         purpose = purposes[segment.purpose]
@@ -42,6 +45,21 @@ def check_segments(policy: schema.Policy, found: Findings) -> None:
         if segment.absent is not None:
             _check_absent(policy, found, segment, segment.absent, purpose, (*at, "absent"))
     _check_cycles(segments, found)
+
+
+def _check_discretion(policy: schema.Policy, found: Findings, segment: schema.Segment, at: Path_) -> None:
+    """Names and labels go into paths, files and reports: one with a sensitive value in it would tell of a treatment."""
+    values = [rule.value.removesuffix("*").lower() for rule in policy.minimisation.sensitive_values]
+    words = {word for value in values for word in _WORD.findall(value)}
+    texts = {"name": segment.name, "model": segment.model or "", "label": f"{segment.label.zh} {segment.label.en}"}
+    texts["description"] = f"{segment.description.zh} {segment.description.en}"
+    for key, text in texts.items():
+        said = text.lower()
+        if words & set(_WORD.findall(said)) or any(value in said for value in values):
+            what = (
+                f"`{key}` holds a sensitive value of minimisation.yaml: it would tell what its people were treated for"
+            )
+            found.add("segments", (*at, key), what, "Write a neutral one, such as follow_up")
 
 
 def _taken_names() -> set[str]:

@@ -36,6 +36,8 @@ MUTANTS = {
     "a controller shares consent": ("e.controller = i.controller and e.token = i.token", "e.token = i.token"),
     "a grant covers sensitive data unasked": ("(d.restricts or s.category <> 'sensitive')", "true"),
     "a grant covers every recipient": ("(d.restricts or s.recipient = 'own')", "true"),
+    "a refusal is lost by its recipient": ("or (d.restricts and d.purpose is not null)", "or false"),
+    "a restriction is lifted early": ("where state = 'on' or effective_at <=", "where true or effective_at <="),
     "a weak grant spreads": ("i.is_strong or (u.is_own and u.unit_id = i.unit_id)", "true"),
     "a shared identifier is somebody": ("when i.is_ambiguous then null", "when false then null"),
     "joining needs no consent": ("when j.group_id is not null then i.group_token", "when true then i.group_token"),

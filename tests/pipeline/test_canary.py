@@ -44,16 +44,19 @@ def plant_online(landing: Path, day: str) -> None:
     seconds, millis = int(at.timestamp()), int(at.timestamp() * 1000)
     person = {"email": EMAIL}
     good: Row = {"messageId": f"canary-{day}", "event": "page_viewed", "timestamp": at.isoformat(), "userId": OPENID,
-                 "anonymousId": f"ck.{PHONE}", "context": {"traits": person, "page": {"path": f"/?q={NAME}"}}}  # fmt: skip
+                 "anonymousId": f"ck.{PHONE}",
+                 "context": {"traits": person, "page": {"path": f"/?q={NAME}"}}}  # fmt: skip
+    named = {**good, "messageId": f"canary-{day}-4", "event": f"{NAME} {PHONE}"}  # good, but policy knows no such event
     bad: list[Row | str] = [
         {**good, "messageId": f"canary-{day}-2", "timestamp": EMAIL},
         {**good, "messageId": f"canary-{day}-3", PHONE: NAME},  # an unknown column, named like a phone
         {**good, "context": {"traits": {"email": f"x{EMAIL}"}}},  # the id of the good row, another body
         json.dumps({**good, "messageId": BIRTHDAY})[:-9],  # cut off
     ]
-    append(landing / "web" / f"tag-{day}.jsonl.gz", [good, *bad], marker=".done")
+    append(landing / "web" / f"tag-{day}.jsonl.gz", [good, named, *bad], marker=".done")
     app: Row = {"id": f"canary-{day}", "name": "profile", "ts": str(millis), "user": OPENID, "user_phone": PHONE,
-                "device": {"id": f"dv.{EMAIL}", "push_token": f"pt.{OPENID}"}, "params": {"birthday": BIRTHDAY}}  # fmt: skip
+                "device": {"id": f"dv.{EMAIL}", "push_token": f"pt.{OPENID}"},
+                "params": {"birthday": BIRTHDAY}}  # fmt: skip
     bad = [
         {**app, "id": f"canary-{day}-2", "ts": EMAIL},
         {**app, "id": f"canary-{day}-3", "params": {"birthday": NAME}},
@@ -62,8 +65,8 @@ def plant_online(landing: Path, day: str) -> None:
     mini: Row = {"appid": "wx-mp-shop", "openid": OPENID, "event": "launch", "ts": seconds, "phone": PHONE}
     append(landing / "wechat" / f"mp-{day}.jsonl", [mini, {**mini, "ts": EMAIL}, {**mini, "nickname": NAME}])
     append(landing / "wechat" / f"oa-{day}.xml", [
-        message(OPENID, seconds, "subscribe"), message(OPENID, seconds + 1, "CLICK"), message(OPENID, seconds + 2, "VIEW"),
-        message(OPENID, seconds + 3, f"CLICK]]></Event><Content><![CDATA[{NAME} {PHONE}"),
+        *(message(OPENID, seconds + n, event) for n, event in enumerate(("subscribe", "CLICK", "VIEW", EMAIL))),
+        message(OPENID, seconds + 4, f"CLICK]]></Event><Content><![CDATA[{NAME} {PHONE}"),
         message(OPENID, EMAIL, "CLICK"), message(f"{OPENID}\u202e{PHONE}", seconds, "CLICK"),
         f"<xml><FromUserName>{OPENID}</FromUserName><{PHONE}>{NAME}",
     ])  # fmt: skip
@@ -81,8 +84,8 @@ def plant_tills(landing: Path, day: str) -> None:
     for till, store in (("till", "store-xuhui"), ("clinic", "clinic-jingan")):
         path = landing / "in_store" / f"{till}-{day.replace('-', '')}.csv"
         header, *rest = path.read_bytes().decode("gb18030").splitlines(keepends=True)
-        row = {"小票行号": f"canary-{till}-{day}", "类型": "咨询", "时间": f"{day.replace('-', '/')} 00:00:00",
-               "手机号": PHONE, "姓名": NAME, "生日": BIRTHDAY, "项目": "sku-001", "金额": "0", "门店": store}  # fmt: skip
+        row = {"小票行号": f"canary-{till}-{day}", "类型": "咨询", "时间": f"{day.replace('-', '/')} 00:00:00"}
+        row |= {"手机号": PHONE, "姓名": NAME, "生日": BIRTHDAY, "项目": "sku-001", "金额": "0", "门店": store}
         rows = [row, {**row, "小票行号": f"{row['小票行号']}-2", "手机号": f"+86 {PHONE}.0"}]
         rows += [{**row, "小票行号": EMAIL, "金额": EMAIL}, {**row, "生日": f"{BIRTHDAY} {NAME}"}]
         lines = [",".join(values.get(name, "") for name in header.strip().split(",")) + "\n" for values in rows]
@@ -93,8 +96,9 @@ def plant_consent(landing: Path, day: str) -> None:
     """Grants that make the person exportable; then a bad record, a broken line, and one id with two bodies."""
     subjects = {"email": ("email", EMAIL), "phone": ("e164", f"+86{PHONE}"), "openid": ("wx-oa-shop", OPENID)}
     long_ago = (datetime.fromisoformat(AS_OF) - timedelta(days=100)).isoformat()
-    grant: Row = {"type": "consent", "controller": "shop", "decision": "grant", "method": "explicit_click", "effective_at": long_ago,
-                  "notice": {"id": "privacy", "version": "2", "language": "zh-CN"}, "actor": NAME, "place": EMAIL}  # fmt: skip
+    grant: Row = {"type": "consent", "controller": "shop", "decision": "grant", "method": "explicit_click"}
+    grant |= {"notice": {"id": "privacy", "version": "2", "language": "zh-CN"}, "effective_at": long_ago}
+    grant |= {"actor": NAME, "place": EMAIL}
     rows: list[Row | str] = [
         {**grant, "event_id": f"{value}-{purpose}-{day}", "purpose": purpose, "evidence": f"{BIRTHDAY} {value}",
          "subject": {"kind": kind, "issuer": issuer, "value": value}}
@@ -130,7 +134,7 @@ def exported(home: Path) -> set[str]:
     """The values of the contact columns in the outbox, which are then blanked: policy declares them."""
     found: set[str] = set()
     for path in (home / "outbox").rglob("*.csv"):
-        code = "gb18030" if "clinic_call_centre" in path.parts else "utf-8-sig"
+        code = "gb18030" if "front_desk" in path.parts else "utf-8-sig"
         with path.open(encoding=code, newline="") as file:
             rows = list(csv.DictReader(file))
         found |= {row.pop("contact") for row in rows if "contact" in row}

@@ -16,7 +16,7 @@ from orchestration.defs.failures import attempt
 from orchestration.defs.instance import open_instance
 from orchestration.defs.launch import BuildFailedError, launch_build
 from orchestration.defs.metadata import measured
-from orchestration.defs.partitions import day_of, end_of_day
+from orchestration.defs.partitions import day_of, end_of_day, partition
 from orchestration.defs.resources import RefusingIOManager, refuse_partial
 from orchestration.defs.site import Site
 from orchestration.errors import AssentError, HomeError
@@ -113,6 +113,16 @@ def test_schedule_builds_the_day_that_has_closed(definitions: dg.Definitions) ->
 def test_end_of_a_day_belongs_to_it(site: Site) -> None:
     assert end_of_day(site, "2026-11-21") == datetime(2026, 11, 21, 16, tzinfo=UTC)
     assert day_of(site, end_of_day(site, "2026-11-21")) == "2026-11-21"
+
+
+def test_backfill_names_its_day_as_a_range() -> None:
+    """A run that found no day would build for now, and publish it."""
+    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+    assert partition({"dagster/partition": "2026-11-21"}) == "2026-11-21"
+    assert partition({first: "2026-11-21", last: "2026-11-21"}) == "2026-11-21"
+    assert partition({}) is None
+    with pytest.raises(dg.Failure, match="one run for each day"):
+        partition({first: "2026-11-20", last: "2026-11-21"})
 
 
 def test_part_of_the_assets_is_refused(landed: Path, copy_of: Callable[[Path], Path]) -> None:

@@ -89,7 +89,7 @@ def test_export_writes_exactly_the_policys_columns_and_manifest(world: World) ->
     assert manifest["policy_hash"] == world.build.policy_hash
     assert datetime.fromisoformat(manifest["expires_at"]) == LATER + timedelta(hours=48)
     assert results[EMAIL, "overseas_crm"].withheld == {"transfer_not_allowed": 5}
-    assert read(folder(world, RECALL, "clinic_call_centre") / "audience.csv", "gb18030")[0]["contact"] == "13900139000"
+    assert read(folder(world, RECALL, "front_desk") / "audience.csv", "gb18030")[0]["contact"] == "13900139000"
     pushed = pq.read_table(folder(world, PUSH, "push_service") / "audience.parquet")
     assert set(pushed["contact"].to_pylist()) == {f"=push-{name}" for name in EVERYBODY}
 
@@ -111,7 +111,7 @@ def test_withdrawal_since_the_build_leaves_the_file_and_enters_the_removals(worl
     assert contacts(world, file="removals") == phones(world, "bob")
     assert results[SMS, "sms_gateway"].withheld == {"withdrawn": 1}
     assert results[EMAIL, "email_service"].status == "unchanged", "another purpose is untouched"
-    assert results[RECALL, "clinic_call_centre"].status == "unchanged", "another controller is untouched"
+    assert results[RECALL, "front_desk"].status == "unchanged", "another controller is untouched"
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_plain_text_is_unchanged_and_survives_the_file(text: str) -> None:
     [
         ("sms_gateway", "+8613800138000", "8613800138000"),  # no plus, no apostrophe: still one number
         ("sms_gateway", "+447911123456", "447911123456"),
-        ("clinic_call_centre", "+8613800138000", "13800138000"),
-        ("clinic_call_centre", "+862161234567", "02161234567"),  # a landline keeps its area code
-        ("clinic_call_centre", "+447911123456", "00447911123456"),
+        ("front_desk", "+8613800138000", "13800138000"),
+        ("front_desk", "+862161234567", "02161234567"),  # a landline keeps its area code
+        ("front_desk", "+447911123456", "00447911123456"),
         ("partner_ads", "+8613800138000", hashlib.sha256(b"+8613800138000").hexdigest()),
         ("email_service", "ann@example.com", "ann@example.com"),
         ("push_service", "=token", "=token"),  # Parquet is typed: nothing runs it
@@ -74,7 +74,7 @@ def test_contact_that_would_run_is_kept_back_and_never_altered(start: str) -> No
 def test_written_form_is_told_for_every_destination() -> None:
     told = {name: cells.written_as(destination) for name, destination in DESTINATIONS.items()}
     assert told["sms_gateway"] == "e164_digits"
-    assert told["clinic_call_centre"] == "national_digits"
+    assert told["front_desk"] == "national_digits"
     assert told["partner_ads"] == "sha256_hex_of_canonical"
     assert told["email_service"] == told["push_service"] == "canonical"
 

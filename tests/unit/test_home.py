@@ -175,6 +175,20 @@ def test_validation_switched_off_is_refused(value: str) -> None:
     load_settings({"PANDERA_VALIDATION_ENABLED": "True"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PANDERA_VALIDATION_ENABLED", "TRUE"),  # pandera reads it as no
+        ("PANDERA_VALIDATION_DEPTH", "SCHEMA_ONLY"),  # columns only, no value is looked at
+        ("PANDERA_VALIDATION_DEPTH", "DATA_ONLY"),
+        ("PANDERA_USE_NARWHALS_BACKEND", "True"),
+    ],
+)
+def test_validation_that_is_only_half_is_refused(name: str, value: str) -> None:
+    with pytest.raises(AssentError, match="validation is switched off"):
+        load_settings({name: value})
+
+
 def test_source_url_is_needed_and_children_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source_url("SHOP_URL", {"SHOP_URL": "sqlite:///x"}) == "sqlite:///x"
     with pytest.raises(AssentError, match="SHOP_URL"):

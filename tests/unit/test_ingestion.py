@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from orchestration.consent.ledger import open_ledger
+from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.ingestion import lake, writer
 from orchestration.ingestion.archive import read_archived
 from orchestration.ingestion.contracts import lake_columns
@@ -167,6 +168,25 @@ def test_wechat_fixtures_are_read_and_permissions_reach_the_ledger(tmp_path: Pat
     again = ingest_source(world.home, policy, world.keys, source, world.landing, now=NOW, as_of=NOW)
     with open_ledger(world.home, world.keys) as (ledger, _):
         assert (again.read, ledger.head()[0]) == (0, len(records))
+
+
+def test_unfollow_that_cannot_be_read_closes_the_account_all_the_same(tmp_path: Path) -> None:
+    """Bad time, same id with another body: whose contact point closed is plain, so nobody writes to it (H1)."""
+    world = World.make(
+        tmp_path, JSONL, permissions=[{"raw": "push_off", "channel": "sms", "field": "phone", "state": "closed"}]
+    )
+    phones = [f"1391234567{n}" for n in range(3)]
+    rows = [row(1, event="push_off", phone=phones[0], at="yesterday"), row(2, phone=phones[1])]
+    rows += [row(2, event="push_off", phone=phones[1]), row(3, event="push_off", phone="139****5678", at="yesterday")]
+    world.put("s-2026-01-01.jsonl", rows)
+    assert world.ingest().quarantined == 3
+    with open_ledger(world.home, world.keys) as (ledger, registry):
+        found = ledger.staged(registry, world.policy)["permissions"].to_pylist()
+    tokens = [Tokeniser(world.keys).token("phone", "e164", f"+86{phone}") for phone in phones]
+    assert {(r["token"], r["channel"], r["state"]) for r in found} == {
+        (tokens[0], "sms", "closed"),
+        (tokens[1], "sms", "closed"),
+    }
 
 
 def test_table_is_read_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,17 @@ def test_older_day_or_older_ledger_is_kept_as_evidence_only(home: Home, change: 
     assert not list(home.building.iterdir())
 
 
+def test_t_ahead_of_the_clock_is_never_published(tmp_path: Path) -> None:
+    """Every honest build after it would be older, and so never published (H7)."""
+    home = Home.open(tmp_path / "company")
+    build = make_build(home, as_of=NOW + timedelta(days=1))
+    release(home, build, GOOD)
+    with pytest.raises(NotReleasedError, match="ahead of the clock"):
+        publish(home, build, now=NOW)
+    assert published(home) is None
+    assert publish(home, build, now=NOW + timedelta(days=1))
+
+
 def test_publishing_a_generation_again_changes_nothing(home: Home) -> None:
     put_in_force(home, make_build(home))
     before, inode = home.published.read_bytes(), warehouse_file(home, make_build(home).generation).stat().st_ino

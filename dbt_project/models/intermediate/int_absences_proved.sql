@@ -6,7 +6,10 @@ with asked as (
         {{ as_of() }} - to_days(g.absent_lookback_days::integer) as since
     from {{ source('policy', 'segments') }} as g
     inner join {{ source('policy', 'scopes') }} as s
-        on g.controller = s.controller and g.purpose = s.purpose and g.absent_category = s.category
+        on g.controller = s.controller
+        and g.purpose = s.purpose
+        and g.absent_category = s.category
+        and g.absent_lookback_days <= s.retention_days    -- what may no longer be used hides as well
     where g.absent_source is not null
 ),
 

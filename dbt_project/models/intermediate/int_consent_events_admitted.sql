@@ -1,5 +1,6 @@
 -- Each ledger event beside each scope it covers, with the reason for which a grant does not count, and when it ends.
 -- A part that a grant leaves out is read as the narrowest, in a restriction as the widest (design §4).
+-- A restriction that names a purpose means it, whichever recipient it names beside it.
 {% set build_at = as_of() %}
 with identifiers as (
     select identifier_id, controller, token, is_strong, group_id from {{ source('identity', 'identifiers') }}
@@ -30,9 +31,11 @@ covered as (
         on d.controller = s.controller
         and (d.purpose = s.purpose or (d.purpose is null and d.restricts))
         and (d.category = s.category or (d.category is null and (d.restricts or s.category <> 'sensitive')))
-        and (d.recipient = s.recipient or (d.recipient is null and (d.restricts or s.recipient = 'own'))
-            -- a refusal that names the purpose means it, whichever recipient it names beside it
-            or (d.restricts and d.purpose is not null))
+        and (
+            d.recipient = s.recipient
+            or (d.recipient is null and (d.restricts or s.recipient = 'own'))
+            or (d.restricts and d.purpose is not null)
+        )
     inner join {{ source('policy', 'purposes') }} as p on s.purpose = p.purpose
     left join {{ ref('int_bases_resolved') }} as own on d.group_id = own.group_id and s.purpose = own.purpose
     left join {{ ref('int_bases_resolved') }} as fallback on fallback.group_id is null and s.purpose = fallback.purpose

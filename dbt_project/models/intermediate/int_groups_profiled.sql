@@ -16,6 +16,7 @@ ages as (
 latest_statuses as (
     select controller, token, status, arg_max(state, (effective_at, state = 'on', seq)) as state
     from {{ source('ledger', 'statuses') }}
+    where state = 'on' or effective_at <= {{ as_of() }}    -- what lifts a restriction waits for its time
     group by controller, token, status
 ),
 
