@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from orchestration.settings import QUIET, child_environment
 from tests.pipeline.conftest import AS_OF, Finished, assent
 
 KILLED_AFTER = random.Random(20261122)
+LATER = "2026-11-22T01:00:00+08:00"  # another T on the same files
 
 
 def test_summary_has_its_shape_and_sums_up(built: tuple[Path, Finished]) -> None:
@@ -89,27 +91,49 @@ def test_other_landing_folder_is_refused_for_a_demo_home(built: tuple[Path, Fini
     assert "Traceback" not in refused.err
 
 
-def kill_and_recover(home: Path, seconds: float, expected: str) -> None:
-    """Kills a build's process group after `seconds`; what was published stays whole, and the next build is good."""
-    command = [sys.executable, "-c", "from orchestration.cli import main; main()", "run", "--as-of", AS_OF]
+def kill(home: Path, seconds: float, as_of: str) -> None:
+    """Starts a build and kills its process group after `seconds`, unless it has ended by then."""
+    command = [sys.executable, "-c", "from orchestration.cli import main; main()", "run", "--as-of", as_of]
     environment = child_environment({**QUIET, "ASSENT_HOME": str(home)})
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True) as process:
         time.sleep(seconds)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    if (home / "warehouse" / "published.json").exists():
-        assert assent(home, "verify", "ledger").code == ExitCode.OK
+
+
+def killed_first_build(home: Path, seconds: float, expected: str) -> None:
+    """Killed before anything was ever published: the next build has the same rows as one that nobody killed."""
+    kill(home, seconds, AS_OF)
     done = assent(home, "run", "--as-of", AS_OF, "--json")
     assert done.code == 0, done.err
     assert done.json()["content_hash"] == expected
 
 
-@pytest.mark.parametrize("sample", range(2))
-def test_killed_build_is_simply_run_again(
-    sample: int, landed: Path, built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
+def killed_next_build(home: Path, seconds: float) -> None:
+    """Killed after a generation was published: that one, or the whole next one, is in force, and its exports stand."""
+    before = json.loads((home / "warehouse" / "published.json").read_text())["generation"]
+    kill(home, seconds, LATER)
+    for part in ("generation", "ledger"):
+        verified = assent(home, "verify", part)
+        assert verified.code == ExitCode.OK, verified.err
+    assert assent(home, "export").code == ExitCode.OK
+    done = assent(home, "run", "--as-of", LATER, "--json")
+    assert done.code == 0, done.err
+    assert done.json()["generation"] != before
+    assert json.loads((home / "warehouse" / "published.json").read_text())["generation"] == done.json()["generation"]
+
+
+def test_killed_first_build_is_simply_run_again(
+    landed: Path, built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:
-    kill_and_recover(copy_of(landed), KILLED_AFTER.uniform(3, 25), built[1].json()["content_hash"])
+    killed_first_build(copy_of(landed), KILLED_AFTER.uniform(3, 25), built[1].json()["content_hash"])
+
+
+def test_killed_next_build_leaves_the_published_generation_whole(
+    built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
+) -> None:
+    killed_next_build(copy_of(built[0]), KILLED_AFTER.uniform(3, 20))
 
 
 @pytest.mark.slow
@@ -118,4 +142,7 @@ def test_killed_build_is_simply_run_again_many_times(
     sample: int, landed: Path, built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:
     seconds = random.Random(sample).uniform(1, 40)
-    kill_and_recover(copy_of(landed), seconds, built[1].json()["content_hash"])
+    if sample % 2:
+        killed_next_build(copy_of(built[0]), seconds)
+    else:
+        killed_first_build(copy_of(landed), seconds, built[1].json()["content_hash"])
