@@ -16,8 +16,7 @@ from orchestration.errors import ExitCode
 
 AS_OF_TAG = "assent/as_of"  # an exact T; without it, the end of the partition's business day
 NOW_TAG = "assent/now"  # the demo world's clock; without it, the instant at which the run was created
-
-RANGE = ("asset_partition_range_start", "asset_partition_range_end")
+RANGE = ("asset_partition_range_start", "asset_partition_range_end")  # of Dagster's tags for a backfill
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def _home(root: Path | None, *, create: bool = False) -> Home:
 def _passphrase(*, confirm: bool) -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
-    return click.get_text_stream("stdin").readline().rstrip("\r\n")
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def _say(as_json: bool, text: str, **values: Any) -> None:
