@@ -170,8 +170,9 @@ verdicts as (
         on a.purpose = b.purpose and coalesce(j.regime, g.default_regime) = b.regime
     left join intermediate.int_bases_resolved as o on i.group_id = o.group_id and a.purpose = o.purpose
     left join intermediate.int_bases_resolved as f on f.group_id is null and a.purpose = f.purpose
-    where list_position($strictest, coalesce(b.basis, 'none'))
-        < list_position($strictest, coalesce(o.basis, f.basis, 'opt_out'))
+    left join policy.bases as asked on asked.basis = coalesce(b.basis, 'none')
+    left join policy.bases as held on held.basis = coalesce(o.basis, f.basis, 'opt_out')
+    where coalesce(asked.strictness < held.strictness, true)
 )
 select v.segment, v.destination, v.person_key, arg_min(v.reason, coalesce(r.reason_order, 0)) as reason
 from verdicts as v left join policy.reasons as r on v.reason = r.reason
@@ -179,7 +180,6 @@ group by v.segment, v.destination, v.person_key
 """
 
 CLOCKS_DIFFER = timedelta(hours=1)  # between two hosts; beyond it one of them is wrong, and nothing is known (B8)
-STRICTEST = ["none", "separate_consent", "consent", "contract", "opt_out"]  # as in `int_bases_resolved`
 SINCE = ("consent_events", "permissions", "contracts", "ages", "statuses", "links")
 
 
@@ -198,7 +198,7 @@ def recheck(
     for statement in (TOKENS, NEW_LINKS, STEPS, REACH):
         con.execute(statement)
     con.execute(RESTRICTIONS, at)
-    con.execute(f"create or replace temp table recheck_excluded as {VERDICTS}", {**at, "strictest": STRICTEST})
+    con.execute(f"create or replace temp table recheck_excluded as {VERDICTS}", at)
 
 
 def stale_controllers(feeds: pa.Table, policy: Policy, *, now: datetime) -> frozenset[str]:

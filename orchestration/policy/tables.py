@@ -35,6 +35,7 @@ TABLES: dict[str, str] = {
     "notices": "notice_id VARCHAR, version VARCHAR, published_at TIMESTAMP, renews_consent BOOLEAN, purpose VARCHAR",
     "methods": "method VARCHAR, is_explicit BOOLEAN",
     "decisions": "decision VARCHAR, restricts BOOLEAN, reason VARCHAR",
+    "bases": "basis VARCHAR, strictness INTEGER",
     "reasons": "reason VARCHAR, reason_order INTEGER, label_zh VARCHAR, label_en VARCHAR",
     "segments": "segment VARCHAR, purpose VARCHAR, controller VARCHAR, recipient VARCHAR, minimum_size BIGINT, "
     "lookback_days BIGINT, reads_sensitive BOOLEAN, absent_source VARCHAR, absent_category VARCHAR, "
@@ -157,6 +158,7 @@ def _vocabulary_rows() -> dict[str, list[Row]]:
     return {
         "methods": [(m.name, m.explicit) for m in words.methods],
         "decisions": [(d.name, d.restricts, d.reason) for d in words.decisions],
+        "bases": [(basis.name, place) for place, basis in enumerate(words.bases, start=1)],  # 1 is the strictest
         "reasons": [(r.name, order, r.label.zh, r.label.en) for order, r in enumerate(words.reasons, start=1)],
     }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import yaml
 from pydantic import model_validator
 
-from orchestration.policy.schema import CategoryClass, Channel, Label, Name, Strict
+from orchestration.policy.schema import Basis, CategoryClass, Channel, Label, Name, Strict
 
 FILE = Path(__file__).with_name("vocabulary.yaml")
 
@@ -50,6 +50,12 @@ class Decision(Strict):
         return self
 
 
+class BasisWord(Strict):
+    """A legal basis; its place in the list is how strict it is."""
+
+    name: Basis | Literal["none"]
+
+
 class Vocabulary(Strict):
     """Every closed list, in the file's order; that of `reasons` is the order of evaluation."""
 
@@ -61,6 +67,7 @@ class Vocabulary(Strict):
     methods: tuple[Method, ...]
     decisions: tuple[Decision, ...]
     contract_facts: tuple[Word, ...]
+    bases: tuple[BasisWord, ...]
 
     def names(self, which: str) -> tuple[str, ...]:
         """The codes of one list, e.g. `names("refusal_reasons")`."""

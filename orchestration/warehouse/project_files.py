@@ -35,7 +35,7 @@ POLICY_FILE = {
     "notices": ("notices",),
     "segments": ("segments", "segment_channels", "segment_destinations", "segment_excludes"),
     "destinations": ("destinations",),
-    "vocabulary": ("methods", "decisions", "reasons"),
+    "vocabulary": ("methods", "decisions", "bases", "reasons"),
 }
 UPSTREAM = {
     "meta": ["warehouse", "inputs"],

@@ -44,7 +44,7 @@ MUTANTS = {
     "an unknown decision is a grant": ("coalesce(d.restricts, true)", "coalesce(d.restricts, false)"),
     "erasure is forgotten": ("where i.reason is null and u.status_reason is null", "where i.reason is null"),
     "consent never expires": ("coalesce(c.valid_until, timestamp 'infinity')", "timestamp 'infinity'"),
-    "the strictest regime loses": ("arg_min(basis, list_position", "arg_max(basis, list_position"),
+    "the strictest regime loses": ("arg_min(n.basis, s.strictness)", "arg_max(n.basis, s.strictness)"),
 }  # fmt: skip
 
 

@@ -27,8 +27,9 @@ needed as (
 )
 
 select
-    group_id,
-    purpose,
-    arg_min(basis, list_position(['none', 'separate_consent', 'consent', 'contract', 'opt_out'], basis)) as basis
-from needed
-group by group_id, purpose
+    n.group_id,
+    n.purpose,
+    arg_min(n.basis, s.strictness) as basis
+from needed as n
+inner join {{ source('policy', 'bases') }} as s on n.basis = s.basis
+group by n.group_id, n.purpose
