@@ -5,7 +5,7 @@ A second run with nothing new does nothing; after a withdrawal it writes the sam
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -55,8 +55,14 @@ def export_generation(
 ) -> list[ExportResult]:
     """Exports every segment to every destination that policy names. Raises AssentError when nothing is published, the
     policy has changed since or the clock is before T, VerifyError when the generation is not the one that was released
-    or the ledger not the one that it saw. A failure of one export leaves the others alone: its result says so."""
-    with home.lock(), _open(home, policy, keys, now, ledger_url, policy_hash) as run:
+    or the ledger not the one that it saw; then no file in the outbox is deliverable any longer. A failure of one export
+    leaves the others alone: its result says so."""
+    with home.lock(), ExitStack() as stack:
+        try:
+            run = stack.enter_context(_open(home, policy, keys, now, ledger_url, policy_hash))
+        except AssentError:
+            _retire(home, set())  # what cannot be rechecked may hold people who withdrew: no manifest, no delivery
+            raise
         home.share_outbox(policy.organisation.outbox_group)
         writer.sweep(home.outbox)
         wanted = _wanted(policy)

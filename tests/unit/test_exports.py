@@ -289,8 +289,13 @@ def test_export_refuses_a_broken_an_older_or_another_ledger(world: World) -> Non
 
 
 def test_export_refuses_without_a_generation_or_with_another_policy(world: World, tmp_path: Path) -> None:
+    run(world)
+    before = {path.relative_to(world.home.outbox) for path in world.home.outbox.rglob(NAME)}
     with pytest.raises(AssentError, match="policy has changed"):
         export_generation(world.home, world.policy, world.keys, now=LATER, policy_hash="another")
+    assert before and not list(world.home.outbox.rglob(NAME)), "what cannot be rechecked is not deliverable"
+    run(world)
+    assert {path.relative_to(world.home.outbox) for path in world.home.outbox.rglob(NAME)} == before
     world.home.published.unlink()
     with pytest.raises(AssentError, match="nothing is published"):
         run(world)
