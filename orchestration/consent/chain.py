@@ -12,13 +12,18 @@ from orchestration.consent.models import CHAINED, COLUMNS
 
 GENESIS = hashlib.sha256(b"assent ledger 1").hexdigest()
 _SEQ, _PREVIOUS, _HASH = COLUMNS.index("seq"), COLUMNS.index("prev_hash"), COLUMNS.index("hash")
+_NAMES = tuple(sorted(CHAINED))
 _chained = itemgetter(*CHAINED)
+_sorted = itemgetter(*(CHAINED.index(name) for name in _NAMES))
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def row_hash(values: Sequence[Any]) -> str:
-    """SHA-256 over the JSON array of the chained columns in their fixed order: no two rows share an encoding."""
-    return hashlib.sha256(_encode(values).encode("ascii")).hexdigest()
+    """SHA-256 over the JSON object of the chained columns (`values`, as in CHAINED) that are not null, by name.
+
+    Names make it that no two rows share an encoding, and that a column added later changes no older record."""
+    named = {name: value for name, value in zip(_NAMES, _sorted(values), strict=True) if value is not None}
+    return hashlib.sha256(_encode(named).encode("ascii")).hexdigest()
 
 
 def link_rows(rows: Iterable[dict[str, Any]], seq: int, previous: str) -> tuple[int, str]:

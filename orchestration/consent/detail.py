@@ -47,7 +47,8 @@ class DetailSealer:
         values = [
             *(record.type, record.subject, record.controller, record.purpose, record.category, record.recipient),
             *(record.channel, record.decision, record.basis, record.method, record.is_separate, record.is_guardian),
-            *(record.notice_id, record.notice_version, record.notice_language, record.jurisdiction),
+            *(record.notice_id, record.notice_version, record.notice_language, record.locale),
+            *(record.jurisdiction,),
             *(record.fact, record.state, record.other, record.until and microseconds(record.until)),
             *(microseconds(record.effective_at), dict(record.detail)),
         ]

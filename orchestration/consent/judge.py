@@ -38,6 +38,7 @@ FORMS = {
     "notice_id": re.compile(r"[a-z][a-z0-9-]{0,47}"),
     "notice_version": re.compile(r"[A-Za-z0-9._-]{1,32}"),
     "notice_language": re.compile(r"[a-z]{2}(-[A-Z]{2})?"),
+    "locale": re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,2}"),
 }
 TIMES = ("effective_at", "valid_until", "minor_until")
 SCOPE = ("purpose", "category", "recipient", "channel")

@@ -36,6 +36,7 @@ EVENTS = Table(
     Column("notice_id", String(48)),
     Column("notice_version", String(32)),
     Column("notice_language", String(8)),
+    Column("locale", String(16)),  # of the surface as shown, e.g. zh-CN
     Column("jurisdiction", String(8)),
     Column("fact", String(32)),  # of a contract; for a status its name
     Column("state", String(16)),  # open|closed, on|off; of a feed complete|incomplete
@@ -60,7 +61,7 @@ DETAILS = Table(
 )
 
 COLUMNS: tuple[str, ...] = tuple(EVENTS.columns.keys())
-CHAINED: tuple[str, ...] = COLUMNS[:-1]  # everything but the hash itself, in this order
+CHAINED: tuple[str, ...] = COLUMNS[:-1]  # everything but the hash itself
 
 
 class Subject(NamedTuple):
@@ -93,13 +94,14 @@ class Record:
     notice_id: str | None = None
     notice_version: str | None = None
     notice_language: str | None = None
+    locale: str | None = None
     jurisdiction: str | None = None
     fact: str | None = None
     state: str | None = None
     other: Subject | None = None
     until: datetime | None = None
     batch: str | None = None
-    detail: Mapping[str, str] = field(default_factory=dict)  # surface, place, actor, evidence, locale, raw signal
+    detail: Mapping[str, str] = field(default_factory=dict)  # surface, place, actor, evidence, system, raw signal
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from orchestration.ingestion.refusal import MAX_ROW_BYTES, Refused
 PARTS = {"subject": ("kind", "issuer", "value"), "other": ("kind", "issuer", "value")}
 NESTED = {**PARTS, "notice": ("id", "version", "language")}
 FLAGS = ("separate", "guardian", "unlink")
-DETAILS = ("surface", "place", "actor", "evidence", "locale")
+DETAILS = ("surface", "place", "actor", "evidence", "system", "raw")
 PLAIN = (
     *("event_id", "type", "controller", "purpose", "category", "recipient", "channel", "decision", "basis", "method"),
-    *("jurisdiction", "fact", "status", "state", "effective_at", "valid_until", "minor_until"),
+    *("locale", "jurisdiction", "fact", "status", "state", "effective_at", "valid_until", "minor_until"),
     *FLAGS,
     *DETAILS,
 )

@@ -21,7 +21,7 @@ CAVEAT = "These are the records of one identifier. Who may be used for what is d
 SCOPE = ("type", "controller", "purpose", "category", "recipient", "channel", "fact")
 SHOWN = (
     *("seq", *SCOPE, "decision", "state", "basis", "method", "notice_id", "notice_version", "notice_language"),
-    *("jurisdiction", "feed"),
+    *("locale", "jurisdiction", "feed"),
 )
 
 

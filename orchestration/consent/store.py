@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from orchestration.consent.chain import GENESIS
-from orchestration.consent.models import METADATA
+from orchestration.consent.models import COLUMNS, EVENTS, METADATA
 from orchestration.errors import HomeError
 
 READ_CHUNK = 20_000
@@ -94,6 +94,37 @@ def _is_append_only(connection: Connection) -> bool:
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
     found = {str(name): " ".join(str(sql).split()) for name, sql in rows}
     return all(found.get(n) == " ".join(f"CREATE TRIGGER {n} {body}".split()) for n, body in TRIGGERS.items())
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction. The writers' lock is taken before anything is read."""
+    with engine.execution_options(is_writer=True).begin() as connection:
+        yield connection
+
+
+def head(connection: Connection) -> tuple[int, str]:
+    """Sequence and hash of the last record; (0, genesis) for an empty ledger."""
+    last = select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)
+    found = connection.execute(last).one_or_none()
+    return (0, GENESIS) if found is None else (int(found[0]), str(found[1]))
+
+
+def known_rows(connection: Connection, event_keys: Sequence[str]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """The records with these keys: `COLUMNS`, then the payload of their detail (None when it is erased)."""
+    columns = ", ".join(f"e.{column}" for column in COLUMNS)
+    marks = ", ".join("?" * len(event_keys))
+    query = f"SELECT {columns}, d.payload FROM events e LEFT JOIN details d ON d.seq = e.seq"
+    return raw_chunks(connection, f"{query} WHERE e.event_key IN ({marks})", tuple(event_keys))
+
+
+def insert_rows(
+    connection: Connection, events: Sequence[tuple[Any, ...]], details: Sequence[tuple[int, bytes]]
+) -> None:
+    """Inserts records (`COLUMNS`) and the payloads of their details."""
+    marks = ", ".join("?" * len(COLUMNS))
+    connection.exec_driver_sql(f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({marks})", list(events))
+    connection.exec_driver_sql("INSERT INTO details (seq, payload) VALUES (?, ?)", list(details))
 
 
 def raw_chunks(

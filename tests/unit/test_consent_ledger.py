@@ -87,8 +87,8 @@ def five(opened: Opened) -> None:
         "UPDATE details SET payload = x'00'",
         "INSERT OR REPLACE INTO events SELECT * FROM events WHERE seq = 2",
         "REPLACE INTO events SELECT 6, event_key, type, subject_ref, controller, purpose, category, recipient, channel,"
-        " decision, basis, method, is_separate, is_guardian, notice_id, notice_version, notice_language, jurisdiction,"
-        " fact, state, object_ref, until_at, effective_at, recorded_at, feed, batch, detail_commitment,"
+        " decision, basis, method, is_separate, is_guardian, notice_id, notice_version, notice_language, locale,"
+        " jurisdiction, fact, state, object_ref, until_at, effective_at, recorded_at, feed, batch, detail_commitment,"
         " (SELECT hash FROM events WHERE seq = 5), hash FROM events WHERE seq = 2",
     ],
 )
