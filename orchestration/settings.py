@@ -29,6 +29,17 @@ SECRET = ("ASSENT_LEDGER_URL", "ASSENT_FAILURE_WEBHOOK")
 
 
 @dataclass(frozen=True)
+class LedgerAt:
+    """Where the ledger and its anchor are: a database URL, a folder. None: in the home, and beside it."""
+
+    url: str | None = field(default=None, repr=False)
+    anchor: Path | None = None
+
+
+IN_HOME = LedgerAt()
+
+
+@dataclass(frozen=True)
 class Settings:
     """Where things are. Values that may hold a password never show in `repr` (fault D10)."""
 
@@ -40,6 +51,10 @@ class Settings:
     asset_prefix: tuple[str, ...] | None = None  # None: as the policy says
     failure_command: str | None = field(default=None, repr=False)
     failure_webhook: str | None = field(default=None, repr=False)
+
+    @property
+    def ledger_at(self) -> LedgerAt:
+        return LedgerAt(self.ledger_url, self.anchor)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -68,7 +68,7 @@ def verify_ledger(settings: Settings, home: Home) -> list[Verdict]:
     from orchestration.identity.keys import Keys
     from orchestration.warehouse.publish import published
 
-    with open_ledger(home, Keys.open(home), settings.ledger_url) as (ledger, _):
+    with open_ledger(home, Keys.open(home), settings.ledger_at) as (ledger, _):
         bad, (seq, head), guarded = ledger.verify(), ledger.head(), ledger.is_append_only
     whole = f"{seq} records, head {head[:12]}" if bad is None else f"the chain breaks at record {bad}"
     current = published(home)

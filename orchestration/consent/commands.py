@@ -53,7 +53,7 @@ def import_(context: click.Context, file: Path, feed_name: str, as_json: bool) -
     home.check_landing(file.absolute().parent)
     now = end_of_world(home) or datetime.now(UTC)
     with home.lock():
-        report = import_file(home, policy, keys, feed, file, now=now, ledger_url=settings.ledger_url)
+        report = import_file(home, policy, keys, feed, file, now=now, ledger_at=settings.ledger_at)
     if as_json:
         _print_json(asdict(report))
     else:
@@ -79,7 +79,7 @@ def state_(context: click.Context, identifiers: TextIO, as_of: str | None, as_js
     """The last record per scope of each identifier."""
     at = datetime.now(UTC) if as_of is None else _moment(as_of)
     settings, home, policy, keys = _opened(context, create=False)
-    found = _answers(identifiers, lambda line: answers.state(home, policy, keys, line, at, settings.ledger_url))
+    found = _answers(identifiers, lambda line: answers.state(home, policy, keys, line, at, settings.ledger_at))
     _show({"as_of": at.isoformat(), "caveat": answers.CAVEAT, "subjects": found}, as_json)
 
 
@@ -90,7 +90,7 @@ def state_(context: click.Context, identifiers: TextIO, as_of: str | None, as_js
 def history_(context: click.Context, identifiers: TextIO, as_json: bool) -> None:
     """Every record of each identifier, in order of the time that it took effect."""
     settings, home, policy, keys = _opened(context, create=False)
-    found = _answers(identifiers, lambda line: answers.history(home, policy, keys, line, settings.ledger_url))
+    found = _answers(identifiers, lambda line: answers.history(home, policy, keys, line, settings.ledger_at))
     _show({"caveat": answers.CAVEAT, "subjects": found}, as_json)
 
 

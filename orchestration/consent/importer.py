@@ -28,6 +28,7 @@ from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_a
 from orchestration.ingestion.readers import open_hashed
 from orchestration.ingestion.refusal import Limits, Refused
 from orchestration.policy.schema import ConsentFeed, Policy
+from orchestration.settings import IN_HOME, LedgerAt
 
 ROWS_AT_A_TIME = 20_000
 
@@ -63,12 +64,12 @@ class ImportReport:
 
 
 def import_feeds(
-    home: Home, policy: Policy, keys: Keys, landing: Path, *, now: datetime, ledger_url: str | None = None
+    home: Home, policy: Policy, keys: Keys, landing: Path, *, now: datetime, ledger_at: LedgerAt = IN_HOME
 ) -> dict[str, ImportReport]:
     """Imports the pending files of every feed that has a path; a report per feed. Hold the home's lock."""
     home.check_landing(landing)
     reports = {}
-    with open_ledger(home, keys, ledger_url) as (ledger, _):
+    with open_ledger(home, keys, ledger_at) as (ledger, _):
         for feed in policy.sources.consent_feeds:
             reports[feed.name] = ImportReport()
             for delivery in deliveries(landing, feed):
@@ -90,11 +91,11 @@ def import_file(
     path: Path,
     *,
     now: datetime,
-    ledger_url: str | None = None,
+    ledger_at: LedgerAt = IN_HOME,
 ) -> ImportReport:
     """Imports one file, which is left where it is. Hold the home's lock."""
     delivery = Delivery(path, path.name, None, None, True)
-    with open_ledger(home, keys, ledger_url) as (ledger, _):
+    with open_ledger(home, keys, ledger_at) as (ledger, _):
         return _Import(home, policy, keys, feed, ledger, delivery, now).run()
 
 

@@ -31,6 +31,7 @@ from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.policy.schema import Policy
+from orchestration.settings import IN_HOME, LedgerAt
 
 
 class Ledger:
@@ -147,10 +148,10 @@ def _rows(connection: Connection, sql: str) -> Iterator[Sequence[Any]]:
 
 
 @contextmanager
-def open_ledger(home: Home, keys: Keys, url: str | None = None) -> Iterator[tuple[Ledger, SubjectRegistry]]:
-    """The ledger of a home (or at `url`) ready to append, with its registry; both closed at the end."""
+def open_ledger(home: Home, keys: Keys, at: LedgerAt = IN_HOME) -> Iterator[tuple[Ledger, SubjectRegistry]]:
+    """The ledger of a home, or elsewhere, ready to append, with its registry; both closed at the end."""
     with SubjectRegistry(home, keys) as registry:
-        ledger = Ledger.open(url or home.ledger_db, registry, keys)
+        ledger = Ledger.open(at.url or home.ledger_db, registry, keys)
         try:
             yield ledger, registry
         finally:

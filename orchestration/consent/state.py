@@ -16,6 +16,7 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.schema import Policy
 from orchestration.policy.vocabulary import vocabulary
+from orchestration.settings import IN_HOME, LedgerAt
 
 CAVEAT = "These are the records of one identifier. Who may be used for what is decided by the build."
 SCOPE = ("type", "controller", "purpose", "category", "recipient", "channel", "fact")
@@ -43,13 +44,13 @@ def read_identifier(policy: Policy, keys: Keys, line: str) -> Subject:
 
 
 def state(
-    home: Home, policy: Policy, keys: Keys, identifier: str, as_of: datetime, ledger_url: str | None = None
+    home: Home, policy: Policy, keys: Keys, identifier: str, as_of: datetime, ledger_at: LedgerAt = IN_HOME
 ) -> list[dict[str, Any]]:
     """The last record per scope at `as_of`. What permits waits for its time; what restricts counts at once (design §4);
     at equal times the restriction is last."""
     at = microseconds(as_of)
     last: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in _rows(home, policy, keys, identifier, ledger_url):
+    for row in _rows(home, policy, keys, identifier, ledger_at):
         if row["effective_at"] > at and not _restricts(row):
             continue
         scope = tuple(row[name] for name in SCOPE) + ((row["object_ref"],) if row["type"] == "link" else ())
@@ -59,16 +60,16 @@ def state(
 
 
 def history(
-    home: Home, policy: Policy, keys: Keys, identifier: str, ledger_url: str | None = None
+    home: Home, policy: Policy, keys: Keys, identifier: str, ledger_at: LedgerAt = IN_HOME
 ) -> list[dict[str, Any]]:
     """Every record of the subject by the time that it took effect, with its detail where that is not erased."""
-    rows = sorted(_rows(home, policy, keys, identifier, ledger_url), key=_order)
+    rows = sorted(_rows(home, policy, keys, identifier, ledger_at), key=_order)
     return [{**_shown(row), **_detail(row)} for row in rows]
 
 
-def _rows(home: Home, policy: Policy, keys: Keys, identifier: str, ledger_url: str | None) -> Iterable[dict[str, Any]]:
+def _rows(home: Home, policy: Policy, keys: Keys, identifier: str, ledger_at: LedgerAt) -> Iterable[dict[str, Any]]:
     subject = read_identifier(policy, keys, identifier)
-    with open_ledger(home, keys, ledger_url) as (ledger, registry):
+    with open_ledger(home, keys, ledger_at) as (ledger, registry):
         ref = registry.lookup(subject.token)
         return [] if ref is None else ledger.subject_rows([ref])
 

@@ -14,7 +14,7 @@ def verify_ledger(home: Home, settings: Settings) -> dict[str, Any]:
     """What holds: `is_good`, the head, the first bad sequence (None when the chain and the details hold), and whether
     the database still refuses UPDATE and DELETE."""
     keys = Keys.open(home)
-    with open_ledger(home, keys, settings.ledger_url) as (ledger, _):
+    with open_ledger(home, keys, settings.ledger_at) as (ledger, _):
         first_bad = ledger.verify()
         is_append_only = ledger.is_append_only
         seq, digest = ledger.head()

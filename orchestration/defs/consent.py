@@ -92,8 +92,8 @@ def import_op(site: Site) -> dg.OpDefinition:
 
 def _import(site: Site, now: datetime) -> tuple[dict[str, Measured], bool]:
     site.say("consent    importing")
-    url = site.settings.ledger_url
-    reports = import_feeds(site.home, site.policy, site.keys, site.landing, now=now, ledger_url=url)
+    at = site.settings.ledger_at
+    reports = import_feeds(site.home, site.policy, site.keys, site.landing, now=now, ledger_at=at)
     names = ("read", "accepted", "duplicates", "quarantined")
     counts: dict[str, Measured] = {name: sum(getattr(report, name) for report in reports.values()) for name in names}
     counts["refused_files"] = sum(len(report.refused) for report in reports.values())
@@ -101,7 +101,7 @@ def _import(site: Site, now: datetime) -> tuple[dict[str, Measured], bool]:
         for file, reason in report.refused.items():
             site.say(f"           refused {file}: {reason}")
     notes.leave(site.home, "consent", counts={name: int(number) for name, number in counts.items()})
-    with open_ledger(site.home, site.keys, url) as (ledger, _):
+    with open_ledger(site.home, site.keys, at) as (ledger, _):
         holds = ledger.verify() is None
         counts["head_seq"], counts["head"] = ledger.head()
     site.say(f"           {counts['accepted']:,} new records, head {counts['head_seq']}")

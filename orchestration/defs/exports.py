@@ -107,7 +107,7 @@ def _export(site: Site, now: datetime) -> list[ExportResult]:
             site.policy,
             site.keys,
             now=now,
-            ledger_url=site.settings.ledger_url,
+            ledger_at=site.settings.ledger_at,
             policy_hash=site.policy_hash,
         )
     )

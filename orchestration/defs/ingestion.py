@@ -74,7 +74,7 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
                 site.landing,
                 now=at.now,
                 as_of=at.as_of,
-                ledger_url=site.settings.ledger_url,
+                ledger_at=site.settings.ledger_at,
             )
         )
         counts = report.counts()

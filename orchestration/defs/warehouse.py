@@ -58,7 +58,7 @@ def inputs(site: Site) -> dg.AssetsDefinition:
                 site.keys,
                 as_of=at.as_of,
                 policy_dir=site.policy_dir,
-                ledger_url=site.settings.ledger_url,
+                ledger_at=site.settings.ledger_at,
             )
         )
         return dg.MaterializeResult(

@@ -99,7 +99,7 @@ def explain(context: click.Context, segment: str, identifiers: TextIO, as_json: 
             "one identifier is wanted", where="--identifier-file", remedy="Write one line, kind:issuer:value"
         )
     found = why.explain(
-        home, policy, Keys.open(home), segment, lines[0], now=datetime.now(UTC), ledger_url=settings.ledger_url
+        home, policy, Keys.open(home), segment, lines[0], now=datetime.now(UTC), ledger_at=settings.ledger_at
     )
     if as_json:
         _print_json(found.as_json())

@@ -20,6 +20,7 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.ingestion.lake import link_files
 from orchestration.policy.schema import Policy, Segment
+from orchestration.settings import IN_HOME, LedgerAt
 from orchestration.warehouse.publish import connect_published, published
 
 # Not reasons of a decision: nothing was denied, the segment's own rule did not choose the person.
@@ -81,7 +82,7 @@ def explain(
     identifier: str,
     *,
     now: datetime,
-    ledger_url: str | None = None,
+    ledger_at: LedgerAt = IN_HOME,
 ) -> Explanation:
     """Why the person with `identifier` (`kind:issuer:value`) is in `segment` or not, in the published generation.
 
@@ -93,7 +94,7 @@ def explain(
     if generation is None:
         raise AssentError("nothing is published", where=str(home.root), remedy="Run `assent run` first")
     token = read_identifier(policy, keys, identifier).token
-    with open_ledger(home, keys, ledger_url) as (ledger, registry):
+    with open_ledger(home, keys, ledger_at) as (ledger, registry):
         staged = ledger.staged(registry, policy, since=generation.ledger_seq)
     con = connect_published(home)
     try:

@@ -31,7 +31,7 @@ def export(context: click.Context, as_json: bool) -> None:
         policy,
         Keys.open(home),
         now=end_of_world(home) or datetime.now(UTC),
-        ledger_url=settings.ledger_url,
+        ledger_at=settings.ledger_at,
         policy_hash=policy_hash(policy, settings.policy_dir),
     )
     if as_json:

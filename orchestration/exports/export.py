@@ -23,6 +23,7 @@ from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.ingestion.lake import link_files
 from orchestration.policy.schema import Destination, Policy, Segment
+from orchestration.settings import IN_HOME, LedgerAt
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.publish import Published, connect_published, published, require_intact
 
@@ -50,7 +51,7 @@ def export_generation(
     keys: Keys,
     *,
     now: datetime,
-    ledger_url: str | None = None,
+    ledger_at: LedgerAt = IN_HOME,
     policy_hash: str,
 ) -> list[ExportResult]:
     """Exports every segment to every destination that policy names. Raises AssentError when nothing is published, the
@@ -59,7 +60,7 @@ def export_generation(
     leaves the others alone: its result says so."""
     with home.lock(), ExitStack() as stack:
         try:
-            run = stack.enter_context(_open(home, policy, keys, now, ledger_url, policy_hash))
+            run = stack.enter_context(_open(home, policy, keys, now, ledger_at, policy_hash))
         except AssentError:
             _retire(home, set())  # what cannot be rechecked may hold people who withdrew: no manifest, no delivery
             raise
@@ -73,7 +74,7 @@ def export_generation(
 
 @contextmanager
 def _open(
-    home: Home, policy: Policy, keys: Keys, now: datetime, ledger_url: str | None, policy_hash: str
+    home: Home, policy: Policy, keys: Keys, now: datetime, ledger_at: LedgerAt, policy_hash: str
 ) -> Iterator[Run]:
     generation = published(home)
     if generation is None:
@@ -82,7 +83,7 @@ def _open(
         raise AssentError("the policy has changed since the build", remedy="Run `assent run`, then export again")
     require_intact(home, generation)
     now = _clock(home, generation, now)
-    with open_ledger(home, keys, ledger_url) as (ledger, registry):
+    with open_ledger(home, keys, ledger_at) as (ledger, registry):
         head = _verified_head(ledger, generation)
         staged = ledger.staged(registry, policy, since=generation.ledger_seq)
         feeds = ledger.staged(registry, policy)["feeds"] if generation.ledger_seq else staged["feeds"]

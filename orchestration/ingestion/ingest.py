@@ -20,6 +20,7 @@ from orchestration.ingestion.reports import RefusedFile, SourceReport, forget_re
 from orchestration.ingestion.rows import Bounds
 from orchestration.ingestion.writer import BatchWriter
 from orchestration.policy.schema import Feed, Policy, Source
+from orchestration.settings import IN_HOME, LedgerAt
 
 Progress = Callable[[str], None]
 
@@ -32,14 +33,12 @@ def ingest_all(
     *,
     now: datetime,
     as_of: datetime,
-    ledger_url: str | None = None,
+    ledger_at: LedgerAt = IN_HOME,
     progress: Progress | None = None,
 ) -> list[SourceReport]:
     """Every source of the policy, in its order. The caller holds the home's lock."""
     return [
-        ingest_source(
-            home, policy, keys, source, landing, now=now, as_of=as_of, ledger_url=ledger_url, progress=progress
-        )
+        ingest_source(home, policy, keys, source, landing, now=now, as_of=as_of, ledger_at=ledger_at, progress=progress)
         for source in policy.sources.sources
     ]
 
@@ -53,7 +52,7 @@ def ingest_source(
     *,
     now: datetime,
     as_of: datetime,
-    ledger_url: str | None = None,
+    ledger_at: LedgerAt = IN_HOME,
     progress: Progress | None = None,
 ) -> SourceReport:
     """Every pending file of every feed. A bad row is quarantined, a bad file refused; neither stops the rest.
@@ -63,7 +62,7 @@ def ingest_source(
     arrivals.check_folder(source, landing)
     home.check_landing(landing)
     lake.sweep(home, source.name)
-    run = _Run(home, policy, keys, source, landing, now, as_of, ledger_url, progress or (lambda _: None))
+    run = _Run(home, policy, keys, source, landing, now, as_of, ledger_at, progress or (lambda _: None))
     with connection(home, policy, keys) as con:
         for feed in source.feeds:
             run.feed(con, feed)
@@ -85,11 +84,11 @@ class _Run:
         landing: Path,
         now: datetime,
         as_of: datetime,
-        ledger_url: str | None,
+        ledger_at: LedgerAt,
         progress: Progress,
     ) -> None:
         self.home, self.policy, self.keys, self.source, self.landing = home, policy, keys, source, landing
-        self.now, self.as_of, self.ledger_url, self.progress = now, as_of, ledger_url, progress
+        self.now, self.as_of, self.ledger_at, self.progress = now, as_of, ledger_at, progress
         self.bounds = Bounds.of(now, as_of, policy.organisation.grant_tolerance_minutes)
         self.report = SourceReport(source.name)
         self.refused: set[str] = set()  # batches
@@ -122,7 +121,7 @@ class _Run:
             lake_files = lake.lake_files(self.home, self.source.name)
             read = load(con, self.policy, self.source, feed, new, lake_files, self.bounds, self.now)
             writer = BatchWriter(con, self.home, self.policy, self.keys, self.source, feed)
-            for manifest in writer.write(new, read, self.now, self.ledger_url):
+            for manifest in writer.write(new, read, self.now, self.ledger_at):
                 self.report.add(manifest)
                 self.progress(f"{manifest.file}: {manifest.accepted:,} of {manifest.read:,} rows")
         for intake in group.values():

@@ -14,6 +14,7 @@ from orchestration.identity.normalise import canonical_sql
 from orchestration.ingestion.minimise import identifiers_of, kind_of
 from orchestration.ingestion.quoting import text
 from orchestration.policy.schema import Feed, Policy, Source
+from orchestration.settings import LedgerAt
 
 
 def permission_records(con: duckdb.DuckDBPyConnection, policy: Policy, source: Source, accepted: str) -> list[Record]:
@@ -77,10 +78,10 @@ def presumed_closings(
 
 
 def append_permissions(
-    home: Home, keys: Keys, records: list[Record], presumed: list[Record], now: datetime, ledger_url: str | None
+    home: Home, keys: Keys, records: list[Record], presumed: list[Record], now: datetime, ledger_at: LedgerAt
 ) -> None:
     """Appends them; a rerun after a crash appends nothing twice."""
     if not records and not presumed:
         return
-    with open_ledger(home, keys, ledger_url) as (ledger, _):
+    with open_ledger(home, keys, ledger_at) as (ledger, _):
         ledger.append(records, now, once=presumed)

@@ -26,6 +26,7 @@ from orchestration.ingestion.permissions import append_permissions, permission_r
 from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
 from orchestration.ingestion.quoting import ident, text
 from orchestration.policy.schema import Feed, Policy, Source
+from orchestration.settings import LedgerAt
 
 QUARANTINED = (
     f"SELECT j.*, v.verdict FROM {JUDGED} AS j LEFT JOIN {VERDICTS} AS v USING (file_no, row_no) "
@@ -53,11 +54,11 @@ class BatchWriter:
         self.con, self.home, self.policy, self.keys, self.source, self.feed = con, home, policy, keys, source, feed
 
     def write(
-        self, group: dict[int, Intake], read: dict[int, int], now: datetime, ledger_url: str | None
+        self, group: dict[int, Intake], read: dict[int, int], now: datetime, ledger_at: LedgerAt
     ) -> list[Manifest]:
         """Makes every read file of the group exist, in order. What is written before a crash is written again."""
         self._keep_contacts()
-        self._append_permissions(now, ledger_url)
+        self._append_permissions(now, ledger_at)
         written = Written()
         with tempfile.TemporaryDirectory(dir=self.home.tmp) as folder:
             self._write_lake(group, Path(folder) / "lake", written)
@@ -101,10 +102,10 @@ class BatchWriter:
             with Vault(self.home, self.keys) as vault:
                 vault.put(rows)
 
-    def _append_permissions(self, now: datetime, ledger_url: str | None) -> None:
+    def _append_permissions(self, now: datetime, ledger_at: LedgerAt) -> None:
         records = permission_records(self.con, self.policy, self.source, ACCEPTED)
         presumed = presumed_closings(self.con, self.policy, self.source, self.feed, QUARANTINED, now)
-        append_permissions(self.home, self.keys, records, presumed, now, ledger_url)
+        append_permissions(self.home, self.keys, records, presumed, now, ledger_at)
 
     def _duplicates(self) -> dict[int, int]:
         query = f"SELECT file_no, count(*) FROM {VERDICTS} WHERE verdict = 'duplicate' GROUP BY file_no"

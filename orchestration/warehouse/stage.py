@@ -20,6 +20,7 @@ from orchestration.ingestion.lake import lake_files, lake_hash, link_files, mani
 from orchestration.policy.loader import policy_hash
 from orchestration.policy.schema import Policy, Source
 from orchestration.policy.tables import write_policy_tables
+from orchestration.settings import IN_HOME, LedgerAt
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.code_hash import code_hash
 from orchestration.warehouse.duckdb_settings import connect
@@ -38,11 +39,11 @@ def stage_inputs(
     *,
     as_of: datetime,
     policy_dir: Path,
-    ledger_url: str | None = None,
+    ledger_at: LedgerAt = IN_HOME,
     replay_head: Head | None = None,
 ) -> Build:
     """Makes the build's file and notes the build. A replay reads the ledger only up to `replay_head`."""
-    head, ledger = _read_ledger(home, policy, keys, ledger_url, replay_head)
+    head, ledger = _read_ledger(home, policy, keys, ledger_at, replay_head)
     sensitive = sensitive_segments(policy, Models(policy_dir))
     deliveries = _parquet(sorted((home.evidence / "deliveries").glob("*.parquet")))
     build = Build(
@@ -76,10 +77,10 @@ def stage_inputs(
 
 
 def _read_ledger(
-    home: Home, policy: Policy, keys: Keys, url: str | None, replay_head: Head | None
+    home: Home, policy: Policy, keys: Keys, at: LedgerAt, replay_head: Head | None
 ) -> tuple[Head, dict[str, pa.Table]]:
     """The head and the records up to it: records that arrive meanwhile wait for the recheck of the exports."""
-    with open_ledger(home, keys, url) as (ledger, registry):
+    with open_ledger(home, keys, at) as (ledger, registry):
         current = published(home) if home.published.exists() else None
         if current is not None and not ledger.holds((current.ledger_seq, current.ledger_head)):
             raise VerifyError(
