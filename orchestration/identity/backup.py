@@ -45,7 +45,7 @@ def write_backup(home: Home, keys: Keys, path: Path, passphrase: str) -> None:
     if home.root.resolve() in path.resolve().parents:
         raise AssentError("a backup inside the home is lost with it", where=str(path), remedy="Choose another folder")
     registry = b64encode(zlib.compress(_snapshot(home.keys_db))).decode() if home.keys_db.is_file() else None
-    payload = json.dumps({"keys_check": keys.id, "master": keys.master.hex(), "registry": registry}).encode()
+    payload = json.dumps({"keys_check": keys.check, "masters": keys.text, "registry": registry}).encode()
     salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
     sealed = AESGCM(_stretch(passphrase, salt)).encrypt(nonce, payload, MAGIC)
     failed = ""
@@ -60,20 +60,22 @@ def write_backup(home: Home, keys: Keys, path: Path, passphrase: str) -> None:
 def restore_backup(home: Home, path: Path, passphrase: str) -> Restored:
     """Puts back the master key and the registry where they are missing. Refuses the keys of another home."""
     content = _unseal(path, passphrase)
-    keys = Keys(bytes.fromhex(content["master"] or ""))
+    keys = Keys.of_text(content["masters"] or "", where=path)
     if home.info.kind == "demo":
         raise HomeError("a demo's keys come from its seed", where=str(home.root), remedy="There is nothing to restore")
-    if home.info.keys_check not in (None, keys.id):
-        raise HomeError("the backup is of another home", where=str(path), remedy="Use the backup of this home's keys")
-    has_key = (
-        home.master_key.is_file() and home.master_key.read_text("ascii", errors="replace").strip() == keys.master.hex()
-    )
+    if home.info.keys_check not in (None, keys.check):
+        raise HomeError(
+            "the backup is of another home, or older than the last rotation of its keys",
+            where=str(path),
+            remedy="Use the newest backup of this home's keys",
+        )
+    has_key = home.master_key.is_file() and home.master_key.read_text("ascii", errors="replace") == keys.text
     if not has_key:
-        write_bytes(home.master_key, keys.master.hex().encode() + b"\n")
+        write_bytes(home.master_key, keys.text.encode())
     has_registry = home.keys_db.is_file() or content["registry"] is None
     if not has_registry:
         write_bytes(home.keys_db, zlib.decompress(b64decode(content["registry"] or "")))
-    home.update(keys_check=keys.id)
+    home.update(keys_check=keys.check)
     return Restored(master_key=not has_key, registry=not has_registry)
 
 

@@ -12,6 +12,7 @@ import click
 from orchestration.home import Home
 from orchestration.identity.backup import restore_backup, write_backup
 from orchestration.identity.keys import BACKUP_ADVICE, Keys, SubjectRegistry
+from orchestration.identity.rotation import rotate_keys
 from orchestration.settings import load_settings
 
 HOME = click.option("--home", "root", type=click.Path(path_type=Path), help="The home (default: ASSENT_HOME).")
@@ -44,6 +45,19 @@ def check(root: Path | None, as_json: bool) -> None:
     with SubjectRegistry(home, found) as registry:
         subjects = registry.verify()
     _say(as_json, f"The keys are good: {found.id}, {subjects} subjects", keys=found.id, subjects=subjects)
+
+
+@keys.command()
+@HOME
+@AS_JSON
+def rotate(root: Path | None, as_json: bool) -> None:
+    """Seal with a new master key from now on. Tokens stay, so everyone is still the same person; what was sealed
+    before still opens. An interrupted rotation is finished by another."""
+    home = _home(root)
+    with home.lock():
+        found, people = rotate_keys(home)
+    text = f"Rotated: {found.check}, {people} keys of people sealed again. Older backups of the keys open no new data: "
+    _say(as_json, f"{text}run `assent keys backup FILE` now", keys=found.id, latest=found.check, people=people)
 
 
 @keys.command()

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from orchestration.errors import HomeError
 from orchestration.home import Home
@@ -44,7 +43,7 @@ class SubjectRegistry:
                 "the registry of subjects is lost", where=str(self._path), remedy="Run `assent keys restore FILE`"
             )
         self._con = connect(home.keys_db, SCHEMA)
-        self._wrapping = AESGCM(keys.derive("wrap data keys"))
+        self._wrapping = keys.cipher("wrap data keys")
 
     def __enter__(self) -> SubjectRegistry:
         return self
@@ -108,6 +107,17 @@ class SubjectRegistry:
         with transaction(self._con):
             fill_wanted(self._con, list(tokens))
             return self._unwrapped()
+
+    def rewrap(self) -> int:
+        """Seals every person's key with the latest master key, all or none; returns how many there are."""
+        with transaction(self._con):
+            fill_wanted(self._con, [token for (token,) in self._con.execute("SELECT token FROM subjects").fetchall()])
+            data_keys = self._unwrapped()
+            self._con.executemany(
+                "UPDATE subjects SET data_key = ? WHERE token = ?",
+                ((self._wrap(token, key), token) for token, key in data_keys.items()),
+            )
+        return len(data_keys)
 
     def verify(self) -> int:
         """How many subjects there are. Raises HomeError when the file or a wrapped key is damaged."""

@@ -1,15 +1,21 @@
-"""The master key of a home and what is derived from it. Keys of single people are in `keys.py`.
+"""The master keys of a home and what is derived from them. Keys of single people are in `keys.py`.
 
-A key is never made anew where one existed: without it nothing old could be recognised, or deleted (fault D7)."""
+The first names people, for good: a token never changes. The latest seals: `assent keys rotate` adds one, and what was
+sealed before still opens (fault D8). A key is never made anew where one existed: without it nothing old could be
+recognised, or deleted (fault D7)."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -22,12 +28,29 @@ SALT = b"assent/1"
 BACKUP_ADVICE = "New keys were made. Run `assent keys backup FILE` and keep that file apart from the home"
 
 
+class Cipher:
+    """AES-256-GCM for one use. Seals with the latest master key, opens with any of them."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._latest, *self._earlier = [AESGCM(key) for key in keys]
+        self.encrypt = self._latest.encrypt
+
+    def decrypt(self, nonce: bytes, sealed: bytes, bound: bytes | None) -> bytes:
+        """Raises InvalidTag where no key opens it."""
+        for cipher in self._earlier:
+            with contextlib.suppress(InvalidTag):
+                return cipher.decrypt(nonce, sealed, bound)
+        return self._latest.decrypt(nonce, sealed, bound)
+
+
 @dataclass(frozen=True)
 class Keys:
-    """A master key. Only `derive` reads it, so no two uses share a key; `repr` never shows it (fault D10)."""
+    """The master keys, the first apart. Nothing else reads them, so no two uses share a key; `repr` never shows them
+    (fault D10)."""
 
     master: bytes = field(repr=False)
     created: bool = False
+    later: tuple[bytes, ...] = field(default=(), repr=False)  # of rotations, the latest last
 
     @classmethod
     def open(cls, home: Home) -> Keys:
@@ -36,7 +59,7 @@ class Keys:
         if info.kind == "demo":
             keys = cls.from_seed(info.seed or 0)
         elif home.master_key.is_file():
-            keys = cls(_read(home.master_key))
+            keys = cls.of_text(_read(home.master_key), where=home.master_key)
         elif info.keys_check is not None or home.keys_db.exists():
             raise HomeError(
                 "the master key is lost",
@@ -44,10 +67,10 @@ class Keys:
                 remedy="Restore it with `assent keys restore FILE`; Assent never makes another one for old data",
             )
         else:
-            keys = cls(_create(home.master_key), created=True)
-        if info.keys_check is None:
-            home.update(keys_check=keys.id)
-        elif info.keys_check != keys.id:
+            keys = _create(home.master_key)
+        if info.keys_check is None or info.keys_check in keys.checks[:-1]:  # the latter: a rotation was interrupted
+            home.update(keys_check=keys.check)
+        elif info.keys_check != keys.check:
             raise HomeError(
                 "this is not the key that the home was made with",
                 where=str(home.master_key),
@@ -60,38 +83,72 @@ class Keys:
         """The keys of a demo: everyone can compute them, so a demo home holds no real data."""
         return cls(hashlib.sha256(f"assent demo {seed}".encode()).digest())
 
+    @classmethod
+    def of_text(cls, text: str, *, where: Path) -> Keys:
+        """The keys of master.key: one line of hexadecimal digits for each, the first one first."""
+        try:
+            first, *later = [bytes.fromhex(line) for line in text.split()]
+            if all(len(key) == KEY_BYTES for key in (first, *later)):
+                return cls(first, later=tuple(later))
+        except ValueError:
+            pass
+        raise HomeError(
+            "the master key is damaged", where=str(where), remedy="Restore it with `assent keys restore FILE`"
+        )
+
+    @property
+    def text(self) -> str:
+        """What master.key holds. Secret."""
+        return "".join(f"{key.hex()}\n" for key in (self.master, *self.later))
+
     def derive(self, label: str) -> bytes:
-        """32 bytes for one use (HKDF-SHA256, RFC 5869)."""
-        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=SALT, info=label.encode()).derive(self.master)
+        """32 bytes for one use that has to stay the same for good: names and signatures."""
+        return _derive(self.master, label)
+
+    def cipher(self, label: str) -> Cipher:
+        """What seals and opens for one use."""
+        return Cipher([_derive(key, label) for key in reversed((self.master, *self.later))])
 
     @property
     def id(self) -> str:
-        """A check value: tells keys apart and gives nothing away."""
-        return self.derive("check value").hex()[:16]
+        """A check value of the first key: tells keys apart and gives nothing away."""
+        return self.checks[0]
+
+    @property
+    def check(self) -> str:
+        """A check value of the latest key: what a home needs to open all that it holds."""
+        return self.checks[-1]
+
+    @property
+    def checks(self) -> list[str]:
+        return [_derive(key, "check value").hex()[:16] for key in (self.master, *self.later)]
+
+    def rotated(self) -> Keys:
+        return replace(self, later=(*self.later, secrets.token_bytes(KEY_BYTES)))
 
 
-def _read(path: Path) -> bytes:
+def _derive(key: bytes, label: str) -> bytes:
+    """HKDF-SHA256, RFC 5869."""
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=SALT, info=label.encode()).derive(key)
+
+
+def _read(path: Path) -> str:
     try:
-        master = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        return path.read_text(encoding="ascii")
     except (OSError, ValueError):
-        master = b""
-    if len(master) != KEY_BYTES:
-        raise HomeError(
-            "the master key is damaged", where=str(path), remedy="Restore it with `assent keys restore FILE`"
-        )
-    return master
+        return ""
 
 
-def _create(path: Path) -> bytes:
+def _create(path: Path) -> Keys:
     """A new key at `path`; where another process was faster, its key. Linking never replaces an existing key."""
-    master = secrets.token_bytes(KEY_BYTES)
+    keys = Keys(secrets.token_bytes(KEY_BYTES), created=True)
     aside = path.with_name(f"tmp_{path.name}.{os.getpid()}")
-    write_bytes(aside, master.hex().encode() + b"\n")
+    write_bytes(aside, keys.text.encode())
     try:
         os.link(aside, path)
     except FileExistsError:
-        master = _read(path)
+        keys = Keys.of_text(_read(path), where=path)
     finally:
         aside.unlink()
     fsync_folder(path.parent)
-    return master
+    return keys

@@ -11,7 +11,6 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from orchestration.atomic import replace
 from orchestration.errors import HomeError
@@ -54,7 +53,7 @@ def expire(home: Home, source: str, today: date) -> int:
 
 def read_archived(keys: Keys, path: Path) -> Iterator[bytes]:
     """The bytes of the landing file, piece by piece; nothing of a copy that was cut or altered is taken for whole."""
-    cipher = AESGCM(keys.derive(LABEL))
+    cipher = keys.cipher(LABEL)
     failed = False
     with path.open("rb") as sealed:
         batch = path.name.split(".")[0]
@@ -81,7 +80,7 @@ def _encrypt(home: Home, keys: Keys, path: Path, source: str, batch: str, until:
     if list(folder.glob(f"{batch}.*.sealed")):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    cipher, prefix = AESGCM(keys.derive(LABEL)), os.urandom(8)
+    cipher, prefix = keys.cipher(LABEL), os.urandom(8)
     aside = home.tmp / f"archive-{batch}"
     with path.open("rb") as plain, aside.open("wb") as out:
         out.write(MAGIC + prefix)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
+from orchestration.identity.master import Cipher
 from orchestration.ingestion.lake import quarantine_path
 
 LABEL = "quarantine"
@@ -27,7 +27,7 @@ def quarantine_aside(
     home: Home, keys: Keys, source: str, batch: str, rows: list[tuple[int, str, str, str | None]]
 ) -> tuple[Path, Path, int]:
     """Writes (row_no, reason, line_hash, line or None) of one batch aside; returns that file, its place, its rows."""
-    cipher = AESGCM(keys.derive(LABEL))
+    cipher = keys.cipher(LABEL)
     sealed = [None if line is None else _seal(cipher, source, batch, row_no, line) for row_no, _, _, line in rows]
     columns: list[list[Any]] = [[row[position] for row in rows] for position in range(3)]
     aside = home.tmp / f"quarantine-{batch}.parquet"
@@ -37,7 +37,7 @@ def quarantine_aside(
 
 def read_quarantine(keys: Keys, path: Path) -> Iterator[tuple[int, str, str | None]]:
     """(row_no, reason, line) of one batch, for whoever holds the keys."""
-    cipher = AESGCM(keys.derive(LABEL))
+    cipher = keys.cipher(LABEL)
     source, batch = path.parent.name, path.stem
     for row in pq.read_table(path).to_pylist():
         sealed = row["sealed_line"]
@@ -47,7 +47,7 @@ def read_quarantine(keys: Keys, path: Path) -> Iterator[tuple[int, str, str | No
         yield row["row_no"], row["reason"], line.decode() if line is not None else None
 
 
-def _seal(cipher: AESGCM, source: str, batch: str, row_no: int, line: str) -> bytes:
+def _seal(cipher: Cipher, source: str, batch: str, row_no: int, line: str) -> bytes:
     nonce = os.urandom(NONCE_BYTES)
     return nonce + cipher.encrypt(nonce, line.encode(), _bound(source, batch, row_no))
 

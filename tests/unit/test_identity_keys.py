@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from click.testing import CliRunner
+from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from orchestration.identity.backup import restore_backup, write_backup
 from orchestration.identity.commands import keys as keys_group
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.identity.pseudonymise import Tokeniser, install
+from orchestration.identity.rotation import rotate_keys
 
 PASSPHRASE = "correct horse battery"
 A, B = ("a" * 32, "phone", "e164"), ("b" * 32, "email", "email")
@@ -35,6 +37,7 @@ def test_first_use_makes_keys_once(home: Home) -> None:
     assert [path.name for path in home.keys.iterdir()] == ["master.key"]
 
 
+@pytest.mark.fault("D7")
 def test_lost_key_stops_and_makes_no_other(home: Home) -> None:
     Keys.open(home)
     home.master_key.unlink()
@@ -43,22 +46,80 @@ def test_lost_key_stops_and_makes_no_other(home: Home) -> None:
     assert not home.master_key.exists()
 
 
-def test_wrong_or_damaged_key_is_refused(home: Home) -> None:
+@pytest.mark.fault("D9")
+def test_wrong_or_damaged_key_is_refused_before_any_write(home: Home) -> None:
     Keys.open(home)
     home.master_key.write_text("00" * 32)
+    before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
     with pytest.raises(HomeError, match="not the key that the home was made with"):
         Keys.open(home)
+    assert {path: path.stat().st_mtime_ns for path in home.root.rglob("*")} == before
     home.master_key.write_text("not hex")
     with pytest.raises(HomeError, match="damaged"):
         Keys.open(home)
 
 
+@pytest.mark.fault("D10")
 def test_keys_derive_apart_and_never_show(home: Home) -> None:
     keys = Keys.open(home)
     assert keys.derive("a") != keys.derive("b")
     assert keys.derive("a") == keys.derive("a")
     assert keys.master.hex() not in repr(keys)
     assert str(keys.master) not in repr(keys)
+
+
+@pytest.mark.fault("D8")
+def test_rotated_keys_name_the_same_person_and_open_what_was_sealed_before(home: Home) -> None:
+    old = Keys.open(home)
+    sealed = old.cipher("archive").encrypt(bytes(12), b"line", b"bound")
+    erased = ("c" * 32, "phone", "e164")
+    with SubjectRegistry(home, old) as registry:
+        refs, made = registry.refs([A, B]), registry.data_keys([A, B, erased])
+        registry._con.execute("DELETE FROM subjects WHERE token = ?", (erased[0],))
+    new, people = rotate_keys(home)
+    assert people == 2
+    assert (new.id, new.check) != (old.id, old.check)
+    assert new.id == old.id
+    assert Tokeniser(new).token("phone", "e164", "+8613900000001") == Tokeniser(old).token(
+        "phone", "e164", "+8613900000001"
+    )
+    assert new.cipher("archive").decrypt(bytes(12), sealed, b"bound") == b"line"
+    with pytest.raises(InvalidTag):  # what is sealed since, the old key does not open
+        old.cipher("archive").decrypt(bytes(12), new.cipher("archive").encrypt(bytes(12), b"line", b"bound"), b"bound")
+    with SubjectRegistry(home, Keys.open(home)) as registry:
+        assert registry.refs([A, B]) == refs
+        assert registry.existing_data_keys([A[0], B[0], erased[0]]) == {A[0]: made[A[0]], B[0]: made[B[0]]}
+        assert registry.lookup(erased[0]) is None
+    with SubjectRegistry(home, old) as registry, pytest.raises(HomeError, match="cannot be opened"):
+        registry.existing_data_keys([A[0]])
+
+
+@pytest.mark.fault("D8")
+def test_rotation_killed_midway_opens_everything_and_is_done_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Keys.open(home)
+    with SubjectRegistry(home, old) as registry:
+        made = registry.data_keys([A])
+    for place in ("orchestration.home.Home.update", "orchestration.identity.keys.SubjectRegistry.rewrap"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                rotate_keys(home)
+        with SubjectRegistry(home, Keys.open(home)) as registry:
+            assert registry.data_keys([A]) == made
+    rotate_keys(home)
+    with SubjectRegistry(home, Keys.open(home)) as registry:
+        assert registry.data_keys([A]) == made
+
+
+def test_backup_from_before_a_rotation_is_refused(home: Home, tmp_path: Path) -> None:
+    write_backup(home, Keys.open(home), tmp_path / "old.backup", PASSPHRASE)
+    keys, _ = rotate_keys(home)
+    write_backup(home, keys, tmp_path / "new.backup", PASSPHRASE)
+    home.master_key.unlink()
+    with pytest.raises(HomeError, match="older than the last rotation"):
+        restore_backup(home, tmp_path / "old.backup", PASSPHRASE)
+    restore_backup(home, tmp_path / "new.backup", PASSPHRASE)
+    assert Keys.open(home) == Keys(keys.master, later=keys.later)
 
 
 def test_demo_keys_come_from_the_seed(tmp_path: Path) -> None:
@@ -183,6 +244,8 @@ def test_commands_make_check_back_up_and_restore(tmp_path: Path) -> None:
     assert made["created"] is True
     assert run("init")["created"] is False
     assert run("check") == {"keys": made["keys"], "subjects": 0}
+    rotated = run("rotate")
+    assert (rotated["keys"], rotated["latest"] == made["keys"]) == (made["keys"], False)
     run("backup", file, passphrase=PASSPHRASE)
     (tmp_path / "home" / "keys" / "master.key").unlink()
     with pytest.raises(HomeError, match="is lost"):
