@@ -23,6 +23,10 @@ COMMANDS = {
     "segments": ("orchestration.evidence.commands:segments", "People per segment, step by step."),
     "explain": ("orchestration.evidence.commands:explain", "Why one person is in a segment or not."),
     "export": ("orchestration.exports.commands:export", "Export the published generation again, minus withdrawals."),
+    "withdrawals": (
+        "orchestration.exports.commands:withdrawals",
+        "How long withdrawals took per destination; what went out before.",
+    ),
     "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
     "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),
     "keys": ("orchestration.identity.commands:keys", "Make, check and back up the keys."),

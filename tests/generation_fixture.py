@@ -108,8 +108,10 @@ class World:
     def subject(self, name: str, kind: str = "phone") -> Subject:
         return Subject(self.token(name, kind), kind, ISSUERS[kind])
 
-    def tell(self, name: str, *, kind: str = "phone", at: datetime = LATER, **parts: Any) -> None:
-        """Appends one record about a person to the ledger, as a consent feed would."""
+    def tell(
+        self, name: str, *, kind: str = "phone", at: datetime = LATER, now: datetime | None = None, **parts: Any
+    ) -> None:
+        """Appends one record about a person to the ledger, as a consent feed would: decided `at`, learned `now`."""
         values: dict[str, Any] = {
             "controller": self.people[name].controller,
             "type": "consent",
@@ -118,7 +120,7 @@ class World:
         with open_ledger(self.home, self.keys) as (ledger, _):
             event_id = f"test-{ledger.head()[0]}"
             record = Record(event_id=event_id, effective_at=at, subject=self.subject(name, kind), **(values | parts))
-            ledger.append([record], at)
+            ledger.append([record], now or at)
 
     def hear(self, at: datetime, state: str = "complete") -> None:
         """The consent feed was heard at `at`."""

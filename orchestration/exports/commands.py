@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +16,14 @@ from orchestration.home import Home
 from orchestration.policy.loader import load_policy, policy_hash
 from orchestration.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from orchestration.exports.withdrawals import Seconds, Withdrawals
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@AS_JSON
 @click.pass_context
 def export(context: click.Context, as_json: bool) -> None:
     """Export the published generation again, minus those who withdrew since. Exit code 1 when an export failed."""
@@ -46,3 +53,45 @@ def export(context: click.Context, as_json: bool) -> None:
             )
     if any(result.status == "failed" for result in results):
         context.exit(ExitCode.FAILED)
+
+
+@click.command()
+@AS_JSON
+@click.pass_context
+def withdrawals(context: click.Context, as_json: bool) -> None:
+    """How long withdrawals took to reach each destination, and what went out before one was known.
+
+    A withdrawal has reached a destination when the outbox holds an audience without the person and a removal list with
+    them. When the recipient fetched it, Assent cannot see."""
+    from orchestration.exports.withdrawals import measure_withdrawals
+    from orchestration.identity.keys import Keys
+
+    settings = context.obj if isinstance(context.obj, Settings) else load_settings()
+    home = Home.open(settings.home, create=False)
+    now = end_of_world(home) or datetime.now(UTC)
+    policy = load_policy(settings.policy_dir)
+    found = measure_withdrawals(home, policy, Keys.open(home), now=now, ledger_at=settings.ledger_at)
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2, default=str))
+        return
+    for line in _told(found):
+        click.echo(line)
+
+
+def _told(found: Withdrawals) -> Iterator[str]:
+    if not found.promptness and not found.late_exposures:
+        yield "nobody who was delivered has withdrawn"
+    for one in found.promptness:
+        yield f"{one.destination}: {one.answered} answered, {one.outstanding} wait for the next export"
+        if one.answered:
+            yield f"  since known to us      {_times(one.from_known)}"
+            yield f"  since the person chose {_times(one.from_decision)}"
+    for late in found.late_exposures:
+        records = ", ".join(map(str, late.records[:10]))
+        days = f"{late.first_delivered_at:%F} to {late.last_delivered_at:%F}"
+        yield f"late: {late.segment} → {late.destination}, {late.people} people, exports of {days}; records {records}"
+
+
+def _times(seconds: Seconds) -> str:
+    parts = {"p50": seconds.p50, "p99": seconds.p99, "max": seconds.max}
+    return ", ".join(f"{name} {timedelta(seconds=round(value))}" for name, value in parts.items() if value is not None)

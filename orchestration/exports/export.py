@@ -130,7 +130,9 @@ def _export(run: Run, segment: Segment, destination: Destination) -> ExportResul
     file = None if audience.stopped else writer.render("audience", destination.columns, audience.rows, destination)
     manifest = _manifest(run, segment, destination, audience, file, removal_file, unlistable)
     before = read_manifest(folder)
+    names = (run.home, segment.name, destination.name, run.generation.generation)
     if before is not None and before.same_content(manifest) and is_current(before, folder, run.now):
+        deliveries.record_removals(*names, audience.kept, now=before.written_at)
         _retire_older(folder)
         return _result(run, before, folder, "unchanged")
     checks, failure = _check(run, segment, destination, file)
@@ -141,8 +143,9 @@ def _export(run: Run, segment: Segment, destination: Destination) -> ExportResul
     (folder / NAME).unlink(missing_ok=True)  # from here to its return nothing in the folder is deliverable
     fsync_folder(folder)
     _write(run, folder, file, removal_file)
-    deliveries.record(run.home, segment.name, destination.name, run.generation.generation, audience.tokens, now=run.now)
+    deliveries.record(*names, audience.tokens, now=run.now)
     write_manifest(folder, manifest, mode=writer.file_mode(run.home.outbox))
+    deliveries.record_removals(*names, audience.kept, now=run.now)
     _retire_older(folder)
     return _result(run, manifest, folder, manifest.status, checks)
 

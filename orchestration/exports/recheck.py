@@ -81,6 +81,7 @@ where a.person_key is not null
 RESTRICTIONS = """
 create or replace temp table recheck_restrictions as
 select
+    'consent' as said_as, e.seq, e.effective_at, e.recorded_at,
     e.token, e.controller,
     p.purpose, c.category, r.recipient, h.channel,
     coalesce(d.reason, 'denied') as reason,
@@ -94,7 +95,7 @@ left join (select distinct recipient from policy.purposes) as r on e.recipient =
 left join (select distinct channel from policy.purpose_channels) as h on e.channel = h.channel
 where coalesce(d.restricts, true)
 union all
-select token, controller, null, null, null, null,
+select 'status', seq, effective_at, recorded_at, token, controller, null, null, null, null,
     case status
         when 'erased' then 'erased' when 'legal_hold' then 'legal_hold_use_blocked'
         when 'suppressed' then 'suppressed' else 'restricted'
@@ -102,24 +103,35 @@ select token, controller, null, null, null, null,
     true
 from recheck_statuses where state is distinct from 'off'
 union all
-select token, controller, null, null, null, null, 'minor_without_guardian', true
+select 'age', seq, effective_at, recorded_at, token, controller, null, null, null, null, 'minor_without_guardian', true
 from recheck_ages where minor_until is null or minor_until > $now
 union all
-select c.token, c.controller, f.purpose, null, null, null, 'no_contract', true
+select 'contract', c.seq, c.effective_at, c.recorded_at, c.token, c.controller, f.purpose, null, null, null,
+    'no_contract', true
 from recheck_contracts as c inner join policy.purpose_contract_facts as f on c.fact = f.fact
 where c.valid_until <= $now
 union all
 -- a consent that has ended takes the place of the one that admitted
-select e.token, e.controller, e.purpose, null, null, null, 'expired', true
+select 'end', e.seq, e.effective_at, e.recorded_at, e.token, e.controller, e.purpose, null, null, null,
+    'expired', true
 from recheck_consent_events as e inner join policy.purposes as p on e.purpose = p.purpose
 where e.valid_until <= $now
 union all
 -- who is whom has changed: until the next build nobody knows whose refusals these people carry
-select unnest([token_a, token_b]), controller, null, null, null, null, 'unresolved_identity', true
+select 'link', seq, effective_at, recorded_at, unnest([token_a, token_b]), controller, null, null, null, null,
+    'unresolved_identity', true
 from recheck_links
 """
 
-VERDICTS = """
+# Whether restriction x is about activation a.
+COVERS = """(x.controller is null or x.controller = a.controller)
+        and (x.purpose is null or x.purpose in (a.purpose, a.identity_purpose, a.transfer_purpose))
+        and (x.purpose is not null or x.recipient is null or x.recipient = a.recipient)
+        and (x.category is null or x.category <> 'sensitive' or a.reads_sensitive)
+        and (x.channel is null or x.channel = a.channel)
+        and (x.binds_contracts or not a.is_contract)"""
+
+VERDICTS = f"""
 with contract_purposes as (
     select purpose from policy.purpose_basis group by purpose having bool_and(basis = 'contract')
 ),
@@ -141,12 +153,7 @@ verdicts as (
     inner join recheck_restrictions as x
         on t.token = x.token
         and t.said_by is not distinct from x.controller
-        and (x.controller is null or x.controller = a.controller)
-        and (x.purpose is null or x.purpose in (a.purpose, a.identity_purpose, a.transfer_purpose))
-        and (x.purpose is not null or x.recipient is null or x.recipient = a.recipient)
-        and (x.category is null or x.category <> 'sensitive' or a.reads_sensitive)
-        and (x.channel is null or x.channel = a.channel)
-        and (x.binds_contracts or not a.is_contract)
+        and {COVERS}
     union all
     select a.segment, a.destination, a.person_key, 'permission_missing'
     from permitted as a
@@ -190,15 +197,25 @@ def recheck(
 
     `con` has the published generation; `since_build` are the ledger's records after it, from `Ledger.staged`; `links`
     are the lake's files of links as they are now."""
+    gather(con, since_build, links=links, now=now)
+    con.execute(f"create or replace temp table recheck_excluded as {VERDICTS}", {"now": _naive(now)})
+
+
+def gather(
+    con: duckdb.DuckDBPyConnection, records: dict[str, pa.Table], *, links: Sequence[Path], now: datetime
+) -> None:
+    """Writes the temp tables `recheck_restrictions`, and `recheck_reach`: whom the records of each token reach."""
     for name in SINCE:
-        con.register(f"recheck_{name}", since_build[name])
-    at = {"now": now.astimezone(UTC).replace(tzinfo=None)}
-    lake = con.read_parquet([str(path) for path in links], union_by_name=True) if links else since_build["links"]
+        con.register(f"recheck_{name}", records[name])
+    lake = con.read_parquet([str(path) for path in links], union_by_name=True) if links else records["links"]
     con.register("recheck_lake_links", lake)
     for statement in (TOKENS, NEW_LINKS, STEPS, REACH):
         con.execute(statement)
-    con.execute(RESTRICTIONS, at)
-    con.execute(f"create or replace temp table recheck_excluded as {VERDICTS}", at)
+    con.execute(RESTRICTIONS, {"now": _naive(now)})
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def stale_controllers(feeds: pa.Table, policy: Policy, *, now: datetime) -> frozenset[str]:
