@@ -25,7 +25,7 @@ VALIDATION = {
     "PANDERA_VALIDATION_DEPTH": ("SCHEMA_AND_DATA",),
     "PANDERA_USE_NARWHALS_BACKEND": ("False", "false", "0"),
 }
-SECRET = ("ASSENT_LEDGER_URL", "ASSENT_FAILURE_WEBHOOK")
+SECRET = ("ASSENT_LEDGER_URL", "ASSENT_LEDGER_OWNER_URL", "ASSENT_FAILURE_WEBHOOK")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Settings:
     policy_dir: Path = SHIPPED
     landing: Path | None = None  # None: the landing folder of the home
     ledger_url: str | None = field(default=None, repr=False)
+    ledger_owner_url: str | None = field(default=None, repr=False)  # for migrations only
     anchor: Path | None = None
     asset_prefix: tuple[str, ...] | None = None  # None: as the policy says
     failure_command: str | None = field(default=None, repr=False)
@@ -66,6 +67,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         policy_dir=_path(env, "ASSENT_POLICY") or SHIPPED,
         landing=_path(env, "ASSENT_LANDING"),
         ledger_url=_text(env, "ASSENT_LEDGER_URL"),
+        ledger_owner_url=_text(env, "ASSENT_LEDGER_OWNER_URL"),
         anchor=_path(env, "ASSENT_ANCHOR"),
         asset_prefix=_prefix(env),
         failure_command=_text(env, "ASSENT_FAILURE_COMMAND"),

@@ -7,19 +7,35 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    text,
+)
 
 RecordType = Literal["consent", "permission", "contract", "age", "status", "link", "feed"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+DESK = "desk"  # what staff record by hand: no feed of the policy, so nothing is expected of it and it is never stale
 
 METADATA = MetaData()
+SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # there, the row's own id: one index less to write
+OF_FEEDS = text("type = 'feed'")
 
+# `migrations/` makes these tables; a test says that it makes exactly these.
 # Times are whole microseconds since 1970 UTC: exact on every engine, and the same bytes in the hash chain.
 EVENTS = Table(
     "events",
     METADATA,
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=False),
     Column("event_key", String(32), nullable=False, unique=True),  # keyed hash of (feed, event id)
     Column("type", String(16), nullable=False),
     Column("subject_ref", String(32)),  # null for a record about a feed
@@ -36,9 +52,9 @@ EVENTS = Table(
     Column("notice_id", String(48)),
     Column("notice_version", String(32)),
     Column("notice_language", String(8)),
-    Column("locale", String(16)),  # of the surface as shown, e.g. zh-CN
+    Column("locale", String(24)),  # of the surface as shown, e.g. zh-CN
     Column("jurisdiction", String(8)),
-    Column("fact", String(32)),  # of a contract; for a status its name
+    Column("fact", String(48)),  # of a contract; for a status its name
     Column("state", String(16)),  # open|closed, on|off; of a feed complete|incomplete
     Column("object_ref", String(32)),  # the other end of a link
     Column("until_at", BigInteger),  # valid until; for an age: a minor until
@@ -50,13 +66,15 @@ EVENTS = Table(
     Column("prev_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Index("events_by_subject", "subject_ref"),
+    # A delivery has one or two reports among millions of records.
+    Index("events_of_feeds", "feed", "batch", "seq", sqlite_where=OF_FEEDS, postgresql_where=OF_FEEDS),
 )
 
 # Deletable: its salt lives inside the encrypted payload, so erasing the row makes the commitment say nothing.
 DETAILS = Table(
     "details",
     METADATA,
-    Column("seq", BigInteger, ForeignKey("events.seq"), primary_key=True, autoincrement=False),
+    Column("seq", SEQUENCE, ForeignKey("events.seq"), primary_key=True, autoincrement=False),
     Column("payload", LargeBinary, nullable=False),
 )
 

@@ -86,7 +86,7 @@ def _open(
     with open_ledger(home, keys, ledger_at) as (ledger, registry):
         head = _verified_head(ledger, generation)
         staged = ledger.staged(registry, policy, since=generation.ledger_seq)
-        feeds = ledger.staged(registry, policy)["feeds"] if generation.ledger_seq else staged["feeds"]
+        feeds = ledger.feeds(policy)
     con = connect_published(home)
     try:
         recheck(con, staged, links=link_files(home), now=now)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from orchestration.errors import HomeError
 
+WAIT_SECONDS = 10  # for another process
+
 
 def connect(path: Path, schema: str) -> sqlite3.Connection:
     """A connection to `path` (0600) with `schema` (CREATE … IF NOT EXISTS) in place. Transactions are explicit."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     failed = False
     try:
-        con = sqlite3.connect(path, timeout=10, isolation_level=None)
+        con = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
         # A rollback journal, not WAL: a WAL would keep pages of what was erased until some later checkpoint.
         for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "secure_delete=ON", "temp_store=MEMORY"):
             con.execute(f"PRAGMA {pragma}")
@@ -30,14 +32,27 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(con: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; the write lock is taken at once."""
-    con.execute("BEGIN IMMEDIATE")
+    """All or nothing; the write lock is taken at once. Raises HomeError where others keep it for WAIT_SECONDS."""
+    _unless_busy(con, "BEGIN IMMEDIATE")
     try:
         yield
+        _unless_busy(con, "COMMIT")  # which waits for readers
     except BaseException:
-        con.execute("ROLLBACK")
+        if con.in_transaction:
+            con.execute("ROLLBACK")
         raise
-    con.execute("COMMIT")
+
+
+def _unless_busy(con: sqlite3.Connection, statement: str) -> None:
+    try:
+        con.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        file = Path(con.execute("PRAGMA database_list").fetchone()[2])
+        raise HomeError(
+            "another process is writing to it", where=file.name, remedy="Wait until it ends, then run again"
+        ) from None
 
 
 def fill_wanted(con: sqlite3.Connection, tokens: list[str]) -> None:

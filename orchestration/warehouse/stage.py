@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.consent.ledger import open_ledger
+from orchestration.consent.mirror import Mirror
 from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
@@ -87,7 +88,9 @@ def _read_ledger(
                 "the ledger is older than the published generation, or another one", remedy="Restore the ledger"
             )
         head = replay_head or ledger.head()
-        return head, ledger.staged(registry, policy, until=head[0])
+        if not ledger.holds(head):
+            raise VerifyError("the ledger does not hold the head to replay", remedy="Restore the ledger")
+        return head, Mirror(home, keys).staged(ledger, registry, policy, head)
 
 
 def _make_schemas(con: duckdb.DuckDBPyConnection) -> None:
