@@ -20,7 +20,7 @@ from orchestration.errors import AssentError, ExitCode
 from orchestration.home import Home
 from orchestration.identity.master import Keys
 from orchestration.policy.loader import PolicyError, load_policy
-from orchestration.settings import Settings
+from orchestration.settings import LedgerAt, Settings
 
 FREE_BYTES = 2 * 1024**3  # a build writes aside before it replaces
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -41,7 +41,7 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def doctor(settings: Settings, as_json: bool) -> int:
-    """Check Python, versions, policy, home, keys, permissions, disk, and that no Dagster UI is open to others."""
+    """Check Python, versions, policy, home, keys, anchor, permissions, disk, and that the Dagster UI is not public."""
     findings = list(examine(settings))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
@@ -66,6 +66,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield attempted("home", lambda: f"{Home.open(root, create=False).info.kind} at {root}")
     home = Home(root.absolute())
     yield attempted("keys", lambda: keys(home))
+    yield attempted("anchor", lambda: anchor(home, settings.ledger_at))
     yield permissions(home)
     yield disk(home.root)
 
@@ -111,6 +112,28 @@ def keys(home: Home) -> str:
     if home.info.kind == "company" and home.info.keys_check is None:
         return "none yet; made on first use"
     return f"check value {Keys.open(home).id}"
+
+
+def anchor(home: Home, at: LedgerAt) -> str:
+    """Where the anchor lies and what it signed last; whether it is there at all. It is no failure that it lies near."""
+    from orchestration.consent.anchor import Anchor, anchor_folder
+
+    folder = anchor_folder(home, at)
+    is_near = folder.parent == home.root.parent or _device(folder) == _device(home.root)
+    near = "; who can rewrite the home can rewrite it: set ASSENT_ANCHOR to a folder that another machine keeps"
+    found = f"none yet; made with the first record at {folder}"
+    if home.info.kind == "demo" or home.info.keys_check is not None:
+        kept = Anchor(home, Keys.open(home), at)
+        last = kept.heads.last()
+        if last is None:
+            kept.refuse_if_anchored()
+        else:
+            found = f"record {last.seq} signed at {last.recorded_at}, at {folder}"
+    return found + (near if is_near else "")
+
+
+def _device(path: Path) -> int:
+    return next(parent for parent in (path, *path.parents) if parent.exists()).stat().st_dev
 
 
 def permissions(home: Home) -> Finding:

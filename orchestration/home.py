@@ -8,6 +8,7 @@ import fcntl
 import grp
 import json
 import os
+import secrets
 import shutil
 import stat
 import threading
@@ -20,7 +21,7 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestration.atomic import write_json
+from orchestration.atomic import fsync_folder, write_json
 from orchestration.errors import HomeError
 
 # What may lie in a folder that becomes a home: a company mounts landing, Dagster makes its storage first.
@@ -43,6 +44,8 @@ class HomeFile(BaseModel):
     kind: Literal["company", "demo"] = "company"
     seed: int | None = None
     keys_check: str | None = None  # a value that only the right master key gives; not secret
+    home_id: str | None = None  # names the folder of this home in its anchor
+    anchored: bool = False  # once it is, a home without its anchor is refused
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,21 @@ class Home:
     root: Path
 
     @classmethod
-    def open(cls, root: Path, *, create: bool = True, demo_seed: int | None = None) -> Home:
+    def open(cls, root: Path, *, create: bool = True, demo_seed: int | None = None, restoring: bool = False) -> Home:
         """The home at `root`; a new one is made where `create`. With `demo_seed` it is (or must be) that demo's home.
+        Only a restore (`restoring`) opens one whose restore has not ended.
 
         Sets the umask of this process to 077. Raises HomeError when the folder is no home, of another kind, not ours,
         or readable by others."""
         os.umask(0o077)
         home = cls(root.expanduser().absolute())
-        if not home.file.is_file():
+        if home.is_restoring and not restoring:
+            raise HomeError(
+                "a restore of this home has not ended",
+                where=str(root),
+                remedy="Run `assent restore FILE` again; nothing may use the home before",
+            )
+        if not home.file.is_file() and not restoring:
             if not create:
                 raise HomeError(
                     "there is no home here", where=str(root), remedy="Run `assent demo` or `assent keys init`"
@@ -76,12 +86,33 @@ class Home:
         return self.root / "home.json"
 
     @property
+    def restoring(self) -> Path:
+        """Stands in the place of home.json while a restore is under way."""
+        return self.root / "restoring.json"
+
+    @property
     def info(self) -> HomeFile:
         try:
             return HomeFile.model_validate(json.loads(self.file.read_bytes()))
         except (OSError, ValueError, ValidationError):
             pass
         raise HomeError("home.json is damaged", where=str(self.root), remedy="Restore it from a backup")
+
+    @property
+    def is_restoring(self) -> bool:
+        return self.restoring.is_file()
+
+    def begin_restore(self) -> None:
+        """From here to `end_restore` the folder is no home for anybody else, after a crash too."""
+        if not self.is_restoring:
+            self.file.replace(self.restoring)
+            fsync_folder(self.root)
+
+    def end_restore(self, file: Path) -> None:
+        """Makes it a home again, with `file` as its home.json. Everything else must be durable before."""
+        file.replace(self.restoring)
+        self.restoring.replace(self.file)
+        fsync_folder(self.root)
 
     def update(self, **changes: str | int | None) -> None:
         """Rewrites home.json with `changes`."""
@@ -95,7 +126,9 @@ class Home:
                 where=str(self.root),
                 remedy="Choose an empty folder as --home",
             )
-        info = HomeFile() if demo_seed is None else HomeFile(kind="demo", seed=demo_seed)
+        home_id = secrets.token_hex(16)
+        kind: Literal["company", "demo"] = "company" if demo_seed is None else "demo"
+        info = HomeFile(kind=kind, seed=demo_seed, home_id=home_id)
         failed = ""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)

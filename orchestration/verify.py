@@ -6,24 +6,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from orchestration.errors import ExitCode
 from orchestration.home import Home
 from orchestration.settings import Settings
+from orchestration.verdict import Verdict
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One thing that was verified."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @click.group(invoke_without_command=True)
@@ -40,8 +34,30 @@ def verify(ctx: click.Context, as_json: bool) -> int:
 @AS_JSON
 @click.pass_obj
 def ledger_(settings: Settings, as_json: bool) -> int:
-    """Verify that no consent record was edited, removed, inserted or reordered."""
+    """Verify that no consent record was edited, removed, inserted or reordered, and that the ledger is the one that its
+    anchor has signed: not cut, not rewritten, not put back from an older copy."""
     return tell(settings, as_json, verify_ledger)
+
+
+@verify.command("script")
+def script_() -> None:
+    """Print the verifier for auditors, to be saved and run anywhere: it needs Python alone, and nothing of Assent."""
+    from orchestration.consent import verify_offline
+
+    click.echo(Path(verify_offline.__file__).read_text(encoding="utf-8"), nl=False)
+
+
+@verify.command("export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def export_(settings: Settings, file: Path) -> None:
+    """Write every record of the ledger, without details and names, to FILE: what the verifier for auditors reads."""
+    from orchestration.consent.dump import write_dump
+    from orchestration.consent.ledger import Ledger
+
+    home = Home.open(settings.home, create=False)
+    with closing(Ledger.open(settings.ledger_at.url or home.ledger_db)) as ledger:
+        click.echo(f"{write_dump(ledger, file)} records written to {file}", err=True)
 
 
 @verify.command("generation")
@@ -64,20 +80,19 @@ def tell(settings: Settings, as_json: bool, *checks: Callable[[Settings, Home], 
 
 
 def verify_ledger(settings: Settings, home: Home) -> list[Verdict]:
-    from orchestration.consent.ledger import open_ledger
-    from orchestration.identity.keys import Keys
+    from orchestration.consent.anchor import Anchor
+    from orchestration.consent.ledger import Ledger
+    from orchestration.consent.verify import verify_whole
+    from orchestration.identity.keys import Keys, SubjectRegistry
     from orchestration.warehouse.publish import published
 
-    with open_ledger(home, Keys.open(home), settings.ledger_at) as (ledger, _):
-        bad, (seq, head), guarded = ledger.verify(), ledger.head(), ledger.is_append_only
-    whole = f"{seq} records, head {head[:12]}" if bad is None else f"the chain breaks at record {bad}"
+    keys, at = Keys.open(home), settings.ledger_at
+    with SubjectRegistry(home, keys) as registry, closing(Ledger.open(at.url or home.ledger_db, keys=keys)) as ledger:
+        verdicts = verify_whole(ledger, registry, Anchor(home, keys, at))
+        seq = ledger.head()[0]
     current = published(home)
     built = 0 if current is None else current.ledger_seq
-    return [
-        Verdict("hash chain", bad is None, whole),
-        Verdict("append-only", guarded, "triggers refuse UPDATE and DELETE" if guarded else "a trigger is missing"),
-        Verdict("not older than build", seq >= built, f"head {seq}, built from {built}"),
-    ]
+    return [*verdicts, Verdict("not older than build", seq >= built, f"head {seq}, built from {built}")]
 
 
 def verify_generation(settings: Settings, home: Home) -> list[Verdict]:

@@ -4,7 +4,6 @@ The home, keys, vault, ledger, gate and publication are the real ones; only dbt'
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.gate import release
 from orchestration.warehouse.publish import publish
 from orchestration.warehouse.relations import DECLARED
+from tests.homes import copy_home
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 GRANTED = datetime(2026, 4, 1, tzinfo=UTC)
@@ -165,8 +165,7 @@ def make_world(root: Path, *, consent_until: datetime | None = None) -> World:
 
 def copy_world(world: World, root: Path) -> World:
     """The same world in a home of its own: making one takes a second."""
-    shutil.copytree(world.home.root, root / "home")
-    return replace(world, home=Home.open(root / "home", create=False))
+    return replace(world, home=Home.open(copy_home(world.home.root, root / "home"), create=False))
 
 
 def _fill_vault(world: World) -> None:

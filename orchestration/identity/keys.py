@@ -6,7 +6,7 @@ The ledger knows subjects by `subject_ref` only, so destroying a row here cuts t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,10 @@ CREATE TABLE IF NOT EXISTS subjects (
   subject_ref TEXT NOT NULL UNIQUE,
   data_key BLOB            -- wrapped by the master key; NULL until something is kept for the subject
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS growth (  -- outlives every erasure: tells this file from an older copy of it
+  ever INTEGER PRIMARY KEY,          -- how many subjects were ever made
+  sign TEXT NOT NULL                 -- random, so that a copy that grew on differs too
+);
 """
 MAPPING = pa.schema([(name, pa.string()) for name in ("subject_ref", "token", "kind", "issuer")])
 
@@ -67,11 +71,60 @@ class SubjectRegistry:
         new = {row[0]: row for row in rows if row[0] not in known}
         random = os.urandom(16 * len(new)).hex()
         made = {token: random[32 * i : 32 * i + 32] for i, token in enumerate(new)}
+        if new:
+            self._grow(len(new))
         self._con.executemany(
             "INSERT INTO subjects (token, kind, issuer, subject_ref) VALUES (?, ?, ?, ?)",
             ((*row, made[token]) for token, row in new.items()),
         )
         return known | made
+
+    def _grow(self, number: int) -> None:
+        self._con.execute(
+            "INSERT INTO growth SELECT coalesce(max(ever), (SELECT count(*) FROM subjects)) + ?, ? FROM growth",
+            (number, os.urandom(8).hex()),
+        )
+
+    def mark(self) -> tuple[int, str]:
+        """How many subjects were ever made, and the random sign of that moment; (0, "") before the first."""
+        found = self._con.execute("SELECT ever, sign FROM growth ORDER BY ever DESC LIMIT 1").fetchone()
+        return (0, "") if found is None else (int(found[0]), str(found[1]))
+
+    def holds(self, mark: tuple[int, str]) -> bool:
+        """Whether this registry was once at `mark`: an older copy was not, even where it has grown on."""
+        found = self._con.execute("SELECT sign FROM growth WHERE ever = ?", (mark[0],)).fetchone()
+        return mark[0] == 0 or (found is not None and found[0] == mark[1])
+
+    def named(self, subject_refs: Collection[str]) -> dict[str, Row]:
+        """Token, kind and issuer of these `subject_ref`s; who is erased is absent."""
+        # CROSS: SQLite would else read every subject to look each up among the wanted
+        query = (
+            "SELECT subject_ref, s.token, kind, issuer FROM wanted w CROSS JOIN subjects s ON s.subject_ref = w.token"
+        )
+        with transaction(self._con):
+            fill_wanted(self._con, list(subject_refs))
+            return {ref: (token, kind, issuer) for ref, token, kind, issuer in self._con.execute(query)}
+
+    def adopt(self, subjects: Mapping[str, Row]) -> tuple[int, dict[str, str]]:
+        """Puts back who is missing, by `subject_ref`. Returns how many were, and of tokens that have another
+        `subject_ref` by now which one (given → present)."""
+        with transaction(self._con):
+            fill_wanted(self._con, [row[0] for row in subjects.values()])
+            known = self._known()
+            new = [(*row, ref) for ref, row in subjects.items() if row[0] not in known]
+            if new:
+                self._grow(len(new))
+                self._con.executemany(
+                    "INSERT INTO subjects (token, kind, issuer, subject_ref) VALUES (?, ?, ?, ?)", new
+                )
+        return len(new), {ref: known[row[0]] for ref, row in subjects.items() if known.get(row[0], ref) != ref}
+
+    def destroy_data_keys(self, subject_refs: Collection[str]) -> None:
+        """Makes everything that is kept for these people unreadable, for good. Who they are stays known."""
+        with transaction(self._con):
+            self._con.executemany(
+                "UPDATE subjects SET data_key = NULL WHERE subject_ref = ?", ((ref,) for ref in subject_refs)
+            )
 
     def _known(self) -> dict[str, str]:
         return dict(self._con.execute("SELECT token, subject_ref FROM wanted JOIN subjects USING (token)").fetchall())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from orchestration.home import Home
 from orchestration.settings import QUIET, child_environment
+from tests.homes import copy_home
 
 AS_OF = "2026-11-22T00:00:00+08:00"
 SEED = "7"
@@ -62,7 +62,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A copy of it after `assent run --json`. Do not change it."""
     home = tmp_path_factory.mktemp("built") / "home"
-    shutil.copytree(landed, home)
+    copy_home(landed, home)
     done = assent(home, "run", "--as-of", AS_OF, "--json")
     assert done.code == 0, done.err
     return home, done
@@ -73,6 +73,6 @@ def copy_of(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
     """Copies a home so that a test may change it."""
 
     def copy(home: Path) -> Path:
-        return Path(shutil.copytree(home, tmp_path / "home"))
+        return copy_home(home, tmp_path / "home")
 
     yield copy

@@ -1,60 +1,23 @@
-"""The ledger itself: append-only, chained, idempotent, and the same state whatever the order of arrival."""
+"""The ledger itself: chained, idempotent, and the same state whatever the order of arrival, on both engines."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestration.consent.chain import GENESIS, row_hash
-from orchestration.consent.ledger import Ledger, open_ledger
+from orchestration.consent.chain import row_hash
+from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import COLUMNS, AppendReport, Record, Subject
-from orchestration.consent.verify import verify_ledger
-from orchestration.errors import HomeError
-from orchestration.home import Home
-from orchestration.identity.keys import Keys, SubjectRegistry
+from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
-from orchestration.settings import Settings
+from tests.ledger_places import ANNE, BEA, NOW, Opened, Place, five, grant, make_place
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 POLICY = load_policy()
-ANNE, BEA = Subject("a" * 32, "phone", "e164"), Subject("b" * 32, "phone", "e164")
-Opened = tuple[Ledger, SubjectRegistry]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.open(tmp_path / "home")
-
-
-@pytest.fixture
-def opened(home: Home) -> Iterator[Opened]:
-    with open_ledger(home, Keys.open(home)) as opened:
-        yield opened
-
-
-def grant(event_id: str, subject: Subject = ANNE, **changes: Any) -> Record:
-    record = Record(
-        event_id=event_id,
-        type="consent",
-        feed="consent_center",
-        subject=subject,
-        controller="shop",
-        purpose="sms_marketing",
-        decision="grant",
-        effective_at=NOW - timedelta(days=1),
-        detail={"surface": "checkout", "actor": "till-7"},
-    )
-    return replace(record, **changes)
 
 
 def consents(opened: Opened) -> list[dict[str, Any]]:
@@ -63,79 +26,30 @@ def consents(opened: Opened) -> list[dict[str, Any]]:
     return rows
 
 
-def tamper(home: Home, *statements: str) -> None:
-    """What an administrator with the file could do: drop the triggers, alter, put the triggers back."""
-    with closing(sqlite3.connect(home.ledger_db)) as connection, connection:
-        triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for name, _ in triggers:
-            connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
-            connection.execute(statement)
-        for _, sql in triggers:
-            connection.execute(sql)
-
-
-def five(opened: Opened) -> None:
-    opened[0].append([grant(f"e{i}") for i in range(1, 6)], NOW)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE events SET decision = 'grant'",
-        "DELETE FROM events WHERE seq = 2",
-        "UPDATE details SET payload = x'00'",
-        "INSERT OR REPLACE INTO events SELECT * FROM events WHERE seq = 2",
-        "REPLACE INTO events SELECT 6, event_key, type, subject_ref, controller, purpose, category, recipient, channel,"
-        " decision, basis, method, is_separate, is_guardian, notice_id, notice_version, notice_language, locale,"
-        " jurisdiction, fact, state, object_ref, until_at, effective_at, recorded_at, feed, batch, detail_commitment,"
-        " (SELECT hash FROM events WHERE seq = 5), hash FROM events WHERE seq = 2",
-    ],
-)
-def test_ledger_refuses_alteration_by_sql(home: Home, opened: Opened, statement: str) -> None:
+@pytest.mark.fault("D1")
+def test_verify_finds_a_row_that_was_rewritten_with_its_hash(place: Place, opened: Opened) -> None:
     five(opened)
-    before = opened[0].head()
-    refusal = pytest.raises(sqlite3.DatabaseError, match=r"append-only|never altered")
-    with closing(sqlite3.connect(home.ledger_db)) as connection, refusal:
-        connection.execute(statement)
-    assert opened[0].head() == before
-    assert opened[0].verify() is None
-
-
-@pytest.mark.parametrize("seq", [2, 99])
-def test_ledger_refuses_a_row_out_of_sequence(home: Home, opened: Opened, seq: int) -> None:
-    """Even one with a new key and the right predecessor: in place of another, or after a gap."""
-    five(opened)
-    columns = {name: name for name in COLUMNS}
-    previous = f"coalesce((SELECT hash FROM events WHERE seq = {seq} - 1), '{GENESIS}')"
-    columns |= {"seq": str(seq), "event_key": "'new'", "prev_hash": previous}
-    refusal = pytest.raises(sqlite3.DatabaseError, match="append-only")
-    with closing(sqlite3.connect(home.ledger_db)) as connection, refusal:
-        connection.execute(f"REPLACE INTO events SELECT {', '.join(columns.values())} FROM events WHERE seq = 2")
-    assert opened[0].verify() is None
-
-
-def test_verify_finds_a_row_that_was_rewritten_with_its_hash(home: Home, opened: Opened) -> None:
-    five(opened)
-    with closing(sqlite3.connect(home.ledger_db)) as connection:
-        stored = list(connection.execute("SELECT * FROM events WHERE seq = 3").fetchone())
+    stored = list(place.sql("SELECT * FROM events WHERE seq = 3")[0])
     stored[COLUMNS.index("decision")] = "deny"
-    tamper(home, f"UPDATE events SET decision = 'deny', hash = '{row_hash(stored[:-1])}' WHERE seq = 3")
+    place.tamper(f"UPDATE events SET decision = 'deny', hash = '{row_hash(stored[:-1])}' WHERE seq = 3")
     assert opened[0].verify() == 4  # the row is consistent in itself; its successor tells
 
 
-def test_altered_detail_is_found_and_never_taken_for_a_duplicate(home: Home, opened: Opened) -> None:
+def test_altered_detail_is_found_and_never_taken_for_a_duplicate(place: Place, opened: Opened) -> None:
     """By somebody who has the keys: sealed again, but not what the chain committed to."""
     five(opened)
-    with closing(sqlite3.connect(home.ledger_db)) as connection:
-        (key,) = connection.execute("SELECT event_key FROM events WHERE seq = 4").fetchone()
-    payload, _ = opened[0].sealer.seal(key, "e4", opened[0].sealer.body(grant("e4")), {"actor": "somebody else"})
-    tamper(home, f"UPDATE details SET payload = x'{payload.hex()}' WHERE seq = 4")
+    ((key,),) = place.sql("SELECT event_key FROM events WHERE seq = 4")
+    payload, _ = opened[0].sealer.seal(key, "e4", "body", '{"actor":"somebody else"}')
+    place.tamper(f"UPDATE details SET payload = {place.blob(payload)} WHERE seq = 4")
     assert opened[0].verify() == 4
     report = opened[0].append([grant("e4")], NOW)
     assert (report.duplicates, report.conflicts) == (0, 1)
 
 
+INSERTED = ", ".join({"seq": "5", "event_key": "'new'"}.get(name, name) for name in COLUMNS)
+
+
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize(
     ("statements", "first_bad"),
     [
@@ -151,36 +65,36 @@ def test_altered_detail_is_found_and_never_taken_for_a_duplicate(home: Home, ope
             4,
         ),
         (("UPDATE events SET hash = prev_hash WHERE seq = 5",), 5),
+        (
+            (
+                "UPDATE events SET seq = 6 WHERE seq = 5",
+                f"INSERT INTO events SELECT {INSERTED} FROM events WHERE seq = 4",
+            ),
+            5,
+        ),
         (("UPDATE details SET payload = (SELECT payload FROM details WHERE seq = 1) WHERE seq = 4",), 4),
     ],
 )
-def test_verify_names_first_bad_record(home: Home, opened: Opened, statements: tuple[str, ...], first_bad: int) -> None:
+def test_verify_names_first_bad_record(
+    place: Place, opened: Opened, statements: tuple[str, ...], first_bad: int
+) -> None:
+    """Edited, removed, reordered, inserted."""
     five(opened)
     assert opened[0].verify() is None
-    tamper(home, *statements)
+    place.tamper(*statements)
     assert opened[0].verify() == first_bad
-    found = verify_ledger(home, Settings(home=home.root))
-    assert (found["is_good"], found["first_bad_seq"], found["is_append_only"]) == (False, first_bad, True)
+    assert place.verdicts() == {"hash chain": False, "append-only": True}
 
 
-def test_verify_tells_of_missing_trigger(home: Home, opened: Opened) -> None:
+def test_chain_holds_after_detail_is_erased(place: Place, opened: Opened) -> None:
     five(opened)
-    assert verify_ledger(home, Settings(home=home.root))["is_good"]
-    with closing(sqlite3.connect(home.ledger_db)) as connection, connection:
-        connection.execute("DROP TRIGGER events_refuse_delete")
-    found = verify_ledger(home, Settings(home=home.root))
-    assert (found["is_good"], found["first_bad_seq"], found["is_append_only"]) == (False, None, False)
-
-
-def test_chain_holds_after_detail_is_erased(home: Home, opened: Opened) -> None:
-    five(opened)
-    with closing(sqlite3.connect(home.ledger_db)) as connection, connection:
-        connection.execute("DELETE FROM details WHERE seq = 3")
+    place.sql("DELETE FROM details WHERE seq = 3")
     assert opened[0].verify() is None
     again = opened[0].append([grant("e3", purpose="email_marketing")], NOW)  # cannot be compared any more: still known
     assert (again.appended, again.duplicates, again.conflicts) == (0, 1, 0)
 
 
+@pytest.mark.fault("B1")
 def test_same_event_twice_is_a_counted_no_op(opened: Opened) -> None:
     ledger = opened[0]
     assert ledger.append([grant("e1"), grant("e1"), grant("e2")], NOW) == AppendReport(2, 1, 0)
@@ -190,6 +104,7 @@ def test_same_event_twice_is_a_counted_no_op(opened: Opened) -> None:
     assert ledger.append([grant("e1", feed="paper_forms")], NOW).appended == 1  # ids are the feed's own
 
 
+@pytest.mark.fault("B2")
 def test_conflict_presumes_denial_of_either_body(opened: Opened) -> None:
     ledger = opened[0]
     ledger.append([grant("e1")], NOW)
@@ -253,11 +168,11 @@ def test_staged_stops_at_a_head(opened: Opened) -> None:
     assert ledger.staged(registry, POLICY, since=3)["consent_events"]["seq"].to_pylist() == [4, 5]
 
 
-def test_no_detail_or_event_id_in_plain(home: Home, opened: Opened) -> None:
+def test_no_detail_or_event_id_in_plain(place: Place, opened: Opened) -> None:
     ledger = opened[0]
     canary = "canary_5e1f@example.invalid"
     ledger.append([grant(canary, purpose="sms_marketing", detail={"place": canary, "actor": canary})], NOW)
-    stored = b"".join(path.read_bytes() for path in home.root.glob("ledger.sqlite*"))
+    stored = place.stored()
     assert b"sms_marketing" in stored  # the control: what is kept in plain is found
     assert canary.encode() not in stored
     assert ANNE.token.encode() not in stored  # subjects by random reference only
@@ -271,33 +186,18 @@ def registry_ref(opened: Opened, subject: Subject) -> str:
     return ref
 
 
-def test_two_writers_never_fork_the_chain(home: Home) -> None:
-    keys = Keys.open(home)
-    failures: list[BaseException] = []
-
-    def write(name: str) -> None:
-        try:
-            with open_ledger(home, keys) as (ledger, _):
-                for i in range(15):
-                    ledger.append([grant(f"{name}{i}")], NOW)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=write, args=(name,)) for name in ("x", "y", "z")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    with open_ledger(home, keys) as (ledger, _):
-        assert ledger.head()[0] == 45
-        assert ledger.verify() is None
-
-
-def test_engines_without_triggers_are_refused_without_naming_the_url() -> None:
-    with pytest.raises(HomeError) as raised:
-        Ledger.open("postgresql+psycopg://user:secret@db/ledger")
-    assert "secret" not in str(raised.value)
+def test_feeds_are_known_without_reading_the_ledger(place: Place, opened: Opened) -> None:
+    ledger, registry = opened
+    five(opened)
+    for delivery, state in (("d1", "incomplete"), ("d2", "complete"), ("d1", "complete"), ("d3", "incomplete")):
+        report = grant(f"{delivery} {state}", subject=None, type="feed", batch=delivery, state=state)
+        ledger.append([report], NOW)
+    assert ledger.feeds(POLICY).equals(ledger.staged(registry, POLICY)["feeds"])
+    assert {row["feed"]: row["is_incomplete"] for row in ledger.feeds(POLICY).to_pylist()}["consent_center"]
+    assert ledger.last_of_delivery("consent_center", "d1") == (8, "complete")
+    plan = ["EXPLAIN QUERY PLAN"] if place.engine == "sqlite" else ["SET enable_seqscan = off", "EXPLAIN"]
+    told = place.sql(*plan[:-1], f"{plan[-1]} SELECT seq, state FROM events WHERE type = 'feed'")
+    assert "events_of_feeds" in str(told)
 
 
 EVENTS = st.lists(
@@ -314,17 +214,38 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events=EVENTS, data=st.data())
+QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+SLOWER = settings(QUICK, max_examples=5)  # each example needs databases of its own
+ORDERS = given(events=EVENTS, data=st.data())
+BODIES = given(first=EVENTS, second=EVENTS)
+Request, Folders = pytest.FixtureRequest, pytest.TempPathFactory
+
+
+@pytest.mark.fault("B5")
+@QUICK
+@ORDERS
 def test_any_order_and_batching_stages_the_same_state(
-    tmp_path_factory: pytest.TempPathFactory, events: list[Record], data: st.DataObject
+    request: Request, tmp_path_factory: Folders, events: list[Record], data: st.DataObject
 ) -> None:
+    _check_order("sqlite", request, tmp_path_factory, events, data)
+
+
+@pytest.mark.fault("B5")
+@SLOWER
+@ORDERS
+def test_any_order_and_batching_stages_the_same_state_on_postgresql(
+    request: Request, tmp_path_factory: Folders, events: list[Record], data: st.DataObject
+) -> None:
+    _check_order("postgresql", request, tmp_path_factory, events, data)
+
+
+def _check_order(engine: str, request: Request, folders: Folders, events: list[Record], data: st.DataObject) -> None:
     again = data.draw(st.permutations([*events, *events[:2]]))
     cut = data.draw(st.integers(0, len(again)))
     states = []
     for batches in ([events], [again[:cut], again[cut:]]):
-        home = Home.open(tmp_path_factory.mktemp("p") / "home", demo_seed=1)
-        with open_ledger(home, Keys.open(home)) as opened:
+        place = make_place(engine, folders.mktemp("p"), request)
+        with open_ledger(place.home, Keys.open(place.home), place.at) as opened:
             for batch in batches:
                 opened[0].append(batch, NOW)
             states.append(_state(consents(opened)))
@@ -332,17 +253,33 @@ def test_any_order_and_batching_stages_the_same_state(
     assert states[0] == states[1]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(first=EVENTS, second=EVENTS)
+@pytest.mark.fault("B2")
+@QUICK
+@BODIES
 def test_conflicts_bind_whichever_body_came_first(
-    tmp_path_factory: pytest.TempPathFactory, first: list[Record], second: list[Record]
+    request: Request, tmp_path_factory: Folders, first: list[Record], second: list[Record]
+) -> None:
+    _check_conflicts("sqlite", request, tmp_path_factory, first, second)
+
+
+@pytest.mark.fault("B2")
+@SLOWER
+@BODIES
+def test_conflicts_bind_whichever_body_came_first_on_postgresql(
+    request: Request, tmp_path_factory: Folders, first: list[Record], second: list[Record]
+) -> None:
+    _check_conflicts("postgresql", request, tmp_path_factory, first, second)
+
+
+def _check_conflicts(
+    engine: str, request: Request, folders: Folders, first: list[Record], second: list[Record]
 ) -> None:
     """Whatever either body touched is not granted afterwards by one of the two, in either order."""
     bodies = {record.event_id: record for record in first}
     conflicting = [r for r in second if r.event_id in bodies and bodies[r.event_id] != r]
     for batches in ([first, conflicting], [conflicting, first]):
-        home = Home.open(tmp_path_factory.mktemp("c") / "home", demo_seed=1)
-        with open_ledger(home, Keys.open(home)) as opened:
+        place = make_place(engine, folders.mktemp("c"), request)
+        with open_ledger(place.home, Keys.open(place.home), place.at) as opened:
             for batch in batches:
                 opened[0].append(batch, NOW)
             denied = {

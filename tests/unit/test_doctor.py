@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from orchestration import doctor
+from orchestration.errors import AssentError
 from orchestration.home import Home
-from orchestration.settings import Settings
+from orchestration.settings import LedgerAt, Settings
+from tests.anchored import grant, opened
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,23 @@ def test_checking_makes_neither_home_nor_keys(tmp_path: Path) -> None:
     findings = {finding.name: finding for finding in doctor.examine(Settings(home=home.root))}
     assert findings["keys"].passed
     assert not home.master_key.exists()
+
+
+def test_doctor_says_where_the_anchor_lies_and_whether_it_is_near(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    assert "another machine" in doctor.anchor(home, LedgerAt())
+    with opened(home) as writer:
+        writer.append(grant("g1"))
+        writer.anchor.folder.rename(tmp_path / "away")
+    assert not list((tmp_path / "home.anchor").iterdir())
+    with pytest.raises(AssentError, match="missing"):
+        doctor.anchor(home, LedgerAt())
+    (tmp_path / "away").rename(writer.anchor.folder)
+    assert "record 1 signed" in doctor.anchor(home, LedgerAt())
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second device")
+def test_anchor_on_another_device_is_far(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    assert "another machine" not in doctor.anchor(home, LedgerAt(anchor=Path("/dev/shm/assent-no-anchor")))
+    assert "another machine" in doctor.anchor(home, LedgerAt(anchor=tmp_path / "deep" / "down"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from orchestration.consent.ledger import open_ledger
+from orchestration.consent.ledger import Ledger, open_ledger
+from orchestration.consent.signed_heads import AnchorError
 from orchestration.errors import AssentError, HomeError, VerifyError
 from orchestration.exports.manifest import NAME
 from orchestration.ingestion.lake import Manifest as Batch
@@ -74,8 +77,8 @@ def test_a_generation_that_is_not_what_was_released_never_leaves(world: World, a
     assert not list(world.home.outbox.rglob(NAME))
 
 
-def test_ledger_that_was_cut_and_grew_again_is_refused(world: World) -> None:
-    """The last row that the build saw is gone; later ones hide the gap (D2)."""
+@pytest.mark.fault("D2")
+def test_ledger_that_was_cut_cannot_grow_again_and_is_refused_by_its_anchor_and_by_the_build(world: World) -> None:
     with sqlite3.connect(world.home.ledger_db) as con:
         triggers = con.execute("select name, sql from sqlite_master where type = 'trigger'").fetchall()
         for name, _ in triggers:
@@ -84,9 +87,14 @@ def test_ledger_that_was_cut_and_grew_again_is_refused(world: World) -> None:
         con.execute("delete from events where seq = ?", [world.build.ledger_seq])
         for _, sql in triggers:
             con.execute(sql)
-    with open_ledger(world.home, world.keys) as (ledger, _):
+    with closing(Ledger.open(world.home.ledger_db, world.keys)) as ledger:
         assert ledger.verify() is None, "the chain itself holds"
-    for name in ("ann", "bob"):
+    for refused in (lambda: run(world), lambda: world.tell("ann", decision="grant", purpose="identity")):
+        with pytest.raises(AnchorError, match="does not hold record"):
+            refused()
+    shutil.rmtree(world.home.root.with_name("home.anchor"))
+    world.home.update(anchored=False, home_id=None)  # whoever takes the anchor away as well finds the pointer
+    for name in ("ann", "bob"):  # later rows would hide the gap
         world.tell(name, decision="grant", purpose="identity")
     with pytest.raises(VerifyError, match="older than the build"):
         run(world)
@@ -156,6 +164,7 @@ def link_in_the_lake(world: World, controller: str, one: str, other: str) -> Non
     )])  # fmt: skip
 
 
+@pytest.mark.fault("B14")
 def test_withdrawal_by_an_identifier_linked_since_the_build_binds(world: World) -> None:
     world.people["new"] = type(world.people["ann"])("new", contacts={"email": "new@example.com"})
     link_in_the_lake(world, "shop", world.token("bob", "cookie"), world.token("new", "email"))
