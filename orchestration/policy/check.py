@@ -1,6 +1,7 @@
 """Cross-checks a typed policy: every name refers to something, and no two rules contradict each other.
 
-What comes in is checked in `check_sources.py` and `check_minimisation.py`, what goes out in `check_audiences.py`."""
+What comes in is checked in `check_sources.py`, `check_consent_feeds.py` and `check_minimisation.py`, what goes out in
+`check_audiences.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from typing import Any
 
 from orchestration.policy import schema
 from orchestration.policy.check_audiences import check_destinations, check_models, check_segments
+from orchestration.policy.check_consent_feeds import check_consent_feeds
 from orchestration.policy.check_minimisation import check_minimisation
-from orchestration.policy.check_sources import check_consent_feeds, check_paths, check_sources, is_zone
+from orchestration.policy.check_sources import check_paths, check_sources, is_zone
 from orchestration.policy.findings import Findings, Step
 from orchestration.policy.loader import Problem
 from orchestration.policy.vocabulary import vocabulary

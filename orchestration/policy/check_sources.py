@@ -1,4 +1,5 @@
-"""Cross-checks what comes in: sources, their feeds and fields, and consent feeds."""
+"""Cross-checks what comes in: sources, their feeds and fields, and every feed's path. Not here: the rest of a consent
+feed (`check_consent_feeds.py`)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def check_sources(policy: schema.Policy, found: Findings) -> None:
         _check_events(policy, found, source, path)
         _check_times(found, source, path)
         _check_feeds(found, source, path)
-        _check_after_ingest(found, source.after_ingest, (*path, "after_ingest"))
+        check_after_ingest(found, source.after_ingest, (*path, "after_ingest"))
 
 
 def _check_controllers(policy: schema.Policy, found: Findings, source: schema.Source, path: Path_) -> None:
@@ -190,23 +191,7 @@ def _check_feed_columns(found: Findings, source: schema.Source, feed: schema.Fee
             found.add(FILE, (*at, "columns", name), f"`{raw}` is read and ignored", "Remove it from `ignored_columns:`")
 
 
-def check_consent_feeds(policy: schema.Policy, found: Findings) -> None:
-    feeds = policy.sources.consent_feeds
-    controllers = {c.name for c in policy.organisation.controllers}
-    found.unique(FILE, ("consent_feeds",), [feed.name for feed in feeds], "consent feed", "name")
-    for index, feed in enumerate(feeds):
-        at: Path_ = ("consent_feeds", index)
-        found.unique(FILE, (*at, "controllers"), feed.controllers, "controller")
-        for place, controller in enumerate(feed.controllers):
-            found.known(FILE, (*at, "controllers", place), controller, controllers, "controller")
-        if not feed.controllers:
-            found.add(FILE, (*at, "controllers"), "the feed speaks for no controller", "Name at least one")
-        if feed.marker is not None and feed.path is None:
-            found.add(FILE, (*at, "marker"), "a marker without `path:`", "Add `path:`, or remove `marker:`")
-        _check_after_ingest(found, feed.after_ingest, (*at, "after_ingest"))
-
-
-def _check_after_ingest(found: Findings, after: schema.AfterIngest, at: Path_) -> None:
+def check_after_ingest(found: Findings, after: schema.AfterIngest, at: Path_) -> None:
     if (after.action == "encrypt") != (after.keep_days is not None):
         remedy = "Add `keep_days:`" if after.action == "encrypt" else "Remove `keep_days:`, or write `action: encrypt`"
         found.add(FILE, at, "`keep_days:` belongs to `action: encrypt`", remedy)

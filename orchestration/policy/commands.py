@@ -74,7 +74,7 @@ def schema_(out: Path | None, as_json: bool) -> None:
 @FOLDER
 @AS_JSON
 def show(folder: Path | None, as_json: bool) -> None:
-    """Show the policy in force: purposes, sources, segments, destinations, scopes."""
+    """Show the policy in force: purposes, sources, segments, destinations, notices with hashes, scopes."""
     folder = _folder(folder)
     loaded = load_policy(folder)
     digest = policy_hash(loaded, folder)
@@ -97,6 +97,12 @@ def _summary(loaded: Policy) -> dict[str, list[str]]:
         "segments": [f"{s.name}: {s.label.en} / {s.label.zh} → {s.purpose}" for s in loaded.segments.segments],
         "destinations": [
             f"{d.name}: {d.label.en} / {d.label.zh}, {d.channel}" for d in loaded.destinations.destinations
+        ],
+        "notices": [
+            f"{notice.id} {version.version}: {language}, sha256 {digest}"
+            for notice in loaded.notices.notices
+            for version in notice.versions
+            for language, digest in version.hashes.items()
         ],
         "scopes": [f"{s.bit}: {s.controller}, {s.purpose}, {s.category}, {s.recipient}" for s in scopes(loaded)],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from orchestration.policy.schema_sources import (
     AfterIngest,
     Column,
     ConsentFeed,
+    Cursor,
     Event,
     Feed,
     FieldRule,
@@ -53,6 +55,7 @@ __all__ = [
     "Column",
     "ConsentFeed",
     "Controller",
+    "Cursor",
     "Days",
     "Destination",
     "Destinations",
@@ -105,6 +108,7 @@ class Controller(Strict):
     name: Name
     label: Label
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+    contact: Text | None = None  # where a person may write or call, as every receipt says it
 
 
 class IdentifierKind(Strict):
@@ -201,6 +205,11 @@ class NoticeVersion(Strict):
     published_at: datetime
     texts: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")], Text]
     renews_consent: Flag = False  # grants under older versions stop counting from publication
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 (hex) of the UTF-8 text, by language: what a receipt names, so that the text can be proved."""
+        return {language: hashlib.sha256(text.encode()).hexdigest() for language, text in self.texts.items()}
 
 
 class Notice(Strict):

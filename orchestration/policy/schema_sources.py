@@ -22,6 +22,16 @@ from orchestration.policy.types import (
     Verb,
 )
 
+# The fields of a consent record as a table may fill them; a test holds them against those of a delivered file.
+ConsentField = Literal[
+    "event_id", "type", "controller", "purpose", "category", "recipient", "channel", "decision", "basis", "method",
+    "subject_kind", "subject_issuer", "subject_value", "other_kind", "other_issuer", "other_value",
+    "notice_id", "notice_version", "notice_language", "locale", "jurisdiction", "fact", "status", "state",
+    "effective_at", "valid_until", "minor_until", "separate", "guardian", "unlink",
+    "surface", "place", "actor", "evidence", "system", "raw",
+]  # fmt: skip
+TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+
 
 class SourceField(Strict):
     """One column of a source after reading. `unit` and format belong to the type."""
@@ -65,9 +75,7 @@ class Feed(Strict):
     ignored_columns: tuple[str, ...] = ()  # known, named, never read into the lake
     constants: dict[Name, str] = Field(default_factory=dict)
     url_env: EnvName | None = None  # for format "table": the variable that holds the SQLAlchemy URL
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")] | None = (
-        None
-    )
+    table: TableName | None = None
     max_bytes: Annotated[int, Field(ge=1)] = 4_000_000_000
     max_ratio: Annotated[int, Field(ge=2)] = 200  # decompressed ÷ compressed; the bomb of fault C3 has 1000+
 
@@ -132,6 +140,21 @@ class Source(Strict):
     upstream_assets: tuple[tuple[str, ...], ...] = ()  # a company's own Dagster assets it depends on
 
 
+class Cursor(Strict):
+    """The column by which a table is read onward. Rows may commit after later ones, so an overlap is read again."""
+
+    column: Text  # only ever grows: a generated id, or the time of the last change
+    overlap: Annotated[int, Field(ge=1)] | None = None  # of a number, in its own unit
+    # Of a time. Local clocks are set back by an hour, which must not hide what follows.
+    overlap_minutes: Annotated[int, Field(ge=61, le=60 * 24 * 366)] | None = None
+
+    @model_validator(mode="after")
+    def _is_number_or_time(self) -> Self:
+        if (self.overlap is None) == (self.overlap_minutes is None):
+            raise ValueError("write `overlap:` for a column of numbers, `overlap_minutes:` for one of times")
+        return self
+
+
 class ConsentFeed(Strict):
     """Where consent records come from. Beyond `max_staleness_hours` what depends on it stops: `feed_stale` (R-104)."""
 
@@ -139,11 +162,19 @@ class ConsentFeed(Strict):
     label: Label
     owner: Text
     controllers: tuple[Name, ...]  # the feed may speak for these only
-    format: Literal["jsonl", "csv"]
+    format: Literal["jsonl", "csv", "table"]
     path: str | None = None  # relative to landing; None: only by `assent consent import`
     day_format: str = "%Y-%m-%d"
     encoding: Encoding = "utf-8"
     marker: str | None = None
+    # Of a table or view: the variable with the SQLAlchemy URL, its name, and what its columns mean.
+    url_env: EnvName | None = None
+    table: TableName | None = None
+    columns: dict[ConsentField, Text | tuple[Text, ...]] = Field(default_factory=dict)  # several: `event_id` only
+    constants: dict[ConsentField, Text] = Field(default_factory=dict)
+    values: dict[ConsentField, dict[str, Text]] = Field(default_factory=dict)  # field → its code there → ours
+    cursor: Cursor | None = None  # None: the whole table every time
+    zone: Text | None = None  # of naive local times; without it they are quarantined
     max_staleness_hours: Annotated[int, Field(ge=1, le=24 * 366)] | None = None
     after_ingest: AfterIngest = AfterIngest()
 
