@@ -39,7 +39,7 @@ def assemble(site: Site, *, lock_wait: float = LOCK_WAIT_SECONDS) -> dg.Definiti
         stages,
         dg.Definitions(
             jobs=[jobs.build_job(site, keys), jobs.re_export_job(site)],
-            schedules=[schedules.nightly_schedule(site)],
+            schedules=[schedules.nightly_schedule(site), *schedules.consent_table_schedules(site)],
             sensors=[
                 sensors.landing_sensor(site, wall_clock),
                 sensors.consent_withdrawal_sensor(site, wall_clock),

@@ -1,4 +1,4 @@
-"""The nightly schedule. The clock of a scheduled run is the tick's."""
+"""The schedules: the nightly build, and an hourly look at consent databases. A scheduled run's clock is the tick's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import dagster as dg
 
-from orchestration.defs.jobs import BUILD
+from orchestration.defs.jobs import BUILD, RE_EXPORT
 from orchestration.defs.partitions import day_of
 from orchestration.defs.site import Site
 
-NIGHTLY = "0 2 * * *"
+NIGHTLY, HOURLY = "0 2 * * *", "30 * * * *"
 
 
 def nightly_schedule(site: Site) -> dg.ScheduleDefinition:
@@ -29,3 +29,23 @@ def nightly_schedule(site: Site) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=day, partition_key=day)
 
     return nightly
+
+
+def consent_table_schedules(site: Site) -> list[dg.ScheduleDefinition]:
+    """Every hour, what consent databases have learned, and the exports without those who withdrew. A database tells no
+    sensor that it has changed; without a feed that reads one there is nothing to schedule."""
+    if not any(feed.format == "table" for feed in site.policy.sources.consent_feeds):
+        return []
+
+    @dg.schedule(
+        name="consent_table_schedule",
+        cron_schedule=HOURLY,
+        job_name=RE_EXPORT,
+        execution_timezone=site.policy.organisation.zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Reads the consent databases; who withdrew there leaves the published exports, without a rebuild.",
+    )
+    def hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return [hourly]

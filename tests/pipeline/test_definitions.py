@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -14,10 +15,12 @@ from orchestration.defs.assembly import assemble
 from orchestration.defs.evidence import mart_check_specs
 from orchestration.defs.failures import attempt
 from orchestration.defs.instance import open_instance
+from orchestration.defs.jobs import RE_EXPORT
 from orchestration.defs.launch import BuildFailedError, launch_build
 from orchestration.defs.metadata import measured
 from orchestration.defs.partitions import day_of, end_of_day, partition
 from orchestration.defs.resources import RefusingIOManager, refuse_partial
+from orchestration.defs.schedules import consent_table_schedules
 from orchestration.defs.site import Site
 from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
@@ -110,6 +113,16 @@ def test_schedule_builds_the_day_that_has_closed(definitions: dg.Definitions) ->
     assert schedule.execution_timezone == "Asia/Shanghai"
 
 
+def test_consent_database_is_read_every_hour_where_there_is_one(site: Site) -> None:
+    assert consent_table_schedules(site) == []
+    table = site.policy.sources.consent_feeds[0].model_copy(update={"format": "table"})
+    sources = site.policy.sources.model_copy(update={"consent_feeds": (table,)})
+    (schedule,) = consent_table_schedules(replace(site, policy=site.policy.model_copy(update={"sources": sources})))
+    tick = datetime(2026, 11, 21, 18, 30, tzinfo=UTC)
+    data = schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=tick))
+    assert (schedule.job_name, len(data.run_requests or ())) == (RE_EXPORT, 1)
+
+
 def test_end_of_a_day_belongs_to_it(site: Site) -> None:
     assert end_of_day(site, "2026-11-21") == datetime(2026, 11, 21, 16, tzinfo=UTC)
     assert day_of(site, end_of_day(site, "2026-11-21")) == "2026-11-21"
@@ -145,6 +158,7 @@ def test_whole_selection_is_not_refused() -> None:
         refuse_partial(run, frozenset({key, dg.AssetKey("b")}), None)
 
 
+@pytest.mark.fault("B12")
 def test_locked_home_is_refused(landed: Path, copy_of: Callable[[Path], Path]) -> None:
     home = Home.open(copy_of(landed))
     import subprocess

@@ -124,6 +124,7 @@ BROKEN = [
     ("segments", "visit lies in the recall window", "med treatment is long ago", "segments", "would tell what"),
     ("segments", "purpose: sms_marketing", "purpose: sms", "segments", "`sms` is no purpose"),
     ("segments", "controller: clinic", "controller: shop", "segments", "controller of purpose follow_up"),
+    ("sources", "  - name: consent_center", "  - name: desk", "sources", "what staff record by hand"),
     ("segments", "channels: [call]", "channels: [push]",
      "segments", "`push` is no channel of purpose follow_up"),
     ("segments", "channels: [call]", "channels: [sms]", "segments", "`front_desk` delivers on call"),
