@@ -61,6 +61,10 @@ class Ledger:
         self._engine.dispose()
 
     @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
     def engine_name(self) -> str:
         return self._engine.dialect.name
 

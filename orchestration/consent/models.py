@@ -29,6 +29,7 @@ DESK = "desk"  # what staff record by hand: no feed of the policy, so nothing is
 METADATA = MetaData()
 SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # there, the row's own id: one index less to write
 OF_FEEDS = text("type = 'feed'")
+IS_LINK = text("object_ref IS NOT NULL")
 
 # `migrations/` makes these tables; a test says that it makes exactly these.
 # Times are whole microseconds since 1970 UTC: exact on every engine, and the same bytes in the hash chain.
@@ -67,6 +68,7 @@ EVENTS = Table(
     Column("hash", String(64), nullable=False),
     Index("events_by_subject", "subject_ref"),
     # A delivery has one or two reports among millions of records.
+    Index("events_by_object", "object_ref", sqlite_where=IS_LINK, postgresql_where=IS_LINK),
     Index("events_of_feeds", "feed", "batch", "seq", sqlite_where=OF_FEEDS, postgresql_where=OF_FEEDS),
 )
 

@@ -73,7 +73,8 @@ def standings(rows: Sequence[Row], at: int, learned: int, limits: Limits) -> lis
     last = _last_per_scope(acting)
     waiting = _last_per_scope(row for row in rows if row["effective_at"] > at and not restricts(row))
     refusals = [row for row in acting if row["type"] == "consent" and restricts(row)]
-    found = [_judged(row, at, refusals, limits) for row in last.values()]
+    blocks = {row["controller"]: int(row["seq"]) for row in last.values() if _blocks(row)}
+    found = [_judged(row, at, refusals, limits, blocks.get(row["controller"])) for row in last.values()]
     found += [Standing(row, False, "waits") for scope, row in waiting.items() if scope not in last]
     return sorted(found, key=lambda standing: int(standing.row["seq"]))
 
@@ -85,11 +86,18 @@ def _last_per_scope(rows: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
     return last
 
 
-def _judged(row: Row, at: int, refusals: Sequence[Row], limits: Limits) -> Standing:
+def _blocks(row: Row) -> bool:
+    """Whether a status ends all use: erased, restricted, held. Who is suppressed is only not contacted."""
+    return bool(row["type"] == "status" and row["state"] != "off" and row["fact"] != "suppressed")
+
+
+def _judged(row: Row, at: int, refusals: Sequence[Row], limits: Limits, blocked_by: int | None) -> Standing:
     if row["type"] != "consent":
         return _judged_fact(row, at)
     if restricts(row):
         return Standing(row, False, "restricted")
+    if blocked_by is not None:
+        return Standing(row, False, "restricted", by=blocked_by)
     later = [refusal for refusal in refusals if order(refusal) > order(row) and _touches(refusal, row)]
     whole = [refusal for refusal in later if _covers(refusal, row)]
     if whole:

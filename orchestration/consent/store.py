@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, make_url, select
+from sqlalchemy import URL, Connection, Engine, delete, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from orchestration.consent import postgres, sqlite
 from orchestration.consent.chain import GENESIS
-from orchestration.consent.models import COLUMNS, EVENTS
+from orchestration.consent.models import COLUMNS, DETAILS, EVENTS
 from orchestration.errors import HomeError
 
 Chunks = Iterator[Sequence[tuple[Any, ...]]]
@@ -123,6 +123,15 @@ def insert_rows(
 ) -> None:
     """Inserts records (`COLUMNS`) and the payloads of their details."""
     backend(connection).insert_rows(connection, events, details)
+
+
+def erase_details(connection: Connection, subject_refs: Iterable[str]) -> None:
+    """Deletes what was said of these people beside the chain. Their records stay, and verify; salts are gone with it.
+    Only a login that may delete details can do it; where there are none it is not asked to."""
+    for ref in sorted(subject_refs):
+        of_ref = select(EVENTS.c.seq).where((EVENTS.c.subject_ref == ref) | (EVENTS.c.object_ref == ref))
+        if connection.execute(select(DETAILS.c.seq).where(DETAILS.c.seq.in_(of_ref)).limit(1)).first():
+            connection.execute(delete(DETAILS).where(DETAILS.c.seq.in_(of_ref)))
 
 
 def raw_chunks(connection: Connection, sql: str) -> Chunks:

@@ -15,18 +15,14 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from orchestration.atomic import write_bytes
 from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import NONCE_BYTES, Keys
-from orchestration.identity.master import KEY_BYTES
+from orchestration.identity.passphrase import SALT_BYTES, require_long, stretch
 
 MAGIC = b"assent keys 1\n"
-SALT_BYTES = 16
-SCRYPT_COST = 2**16  # 64 MB and about 0.2 s per guess; lowering it makes passphrases easier to guess
-MINIMUM_PASSPHRASE = 12
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,13 @@ class Restored:
 
 def write_backup(home: Home, keys: Keys, path: Path, passphrase: str) -> None:
     """Writes the keys of `home` to `path` (0600), sealed. Refuses a short passphrase and a path inside the home."""
-    if len(passphrase) < MINIMUM_PASSPHRASE:
-        remedy = f"Use at least {MINIMUM_PASSPHRASE} characters"
-        raise AssentError("the passphrase is too short", where="keys backup", remedy=remedy)
+    require_long(passphrase, "keys backup")
     if home.root.resolve() in path.resolve().parents:
         raise AssentError("a backup inside the home is lost with it", where=str(path), remedy="Choose another folder")
     registry = b64encode(zlib.compress(_snapshot(home.keys_db))).decode() if home.keys_db.is_file() else None
     payload = json.dumps({"keys_check": keys.check, "masters": keys.text, "registry": registry}).encode()
     salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-    sealed = AESGCM(_stretch(passphrase, salt)).encrypt(nonce, payload, MAGIC)
+    sealed = AESGCM(stretch(passphrase, salt)).encrypt(nonce, payload, MAGIC)
     failed = ""
     try:
         write_bytes(path, MAGIC + salt + nonce + sealed)
@@ -93,15 +87,11 @@ def _unseal(path: Path, passphrase: str) -> dict[str, str | None]:
         data[SALT_BYTES + NONCE_BYTES :],
     )
     try:
-        content: dict[str, str | None] = json.loads(AESGCM(_stretch(passphrase, salt)).decrypt(nonce, sealed, MAGIC))
+        content: dict[str, str | None] = json.loads(AESGCM(stretch(passphrase, salt)).decrypt(nonce, sealed, MAGIC))
         return content
     except (InvalidTag, ValueError):
         pass
     raise AssentError("the passphrase is wrong or the file is damaged", where=str(path), remedy="Try again")
-
-
-def _stretch(passphrase: str, salt: bytes) -> bytes:
-    return Scrypt(salt=salt, length=KEY_BYTES, n=SCRYPT_COST, r=8, p=1).derive(passphrase.encode())
 
 
 def _snapshot(path: Path) -> bytes:

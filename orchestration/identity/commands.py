@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 from orchestration.home import Home
 from orchestration.identity.backup import restore_backup, write_backup
 from orchestration.identity.keys import BACKUP_ADVICE, Keys, SubjectRegistry
+from orchestration.identity.passphrase import ask_passphrase
 from orchestration.identity.rotation import rotate_keys
 from orchestration.settings import load_settings
 
@@ -68,7 +68,7 @@ def backup(file: Path, root: Path | None, as_json: bool) -> None:
     """Write the keys to FILE, sealed with a passphrase (asked for, or the first line of standard input)."""
     home = _home(root)
     found = Keys.open(home)
-    write_backup(home, found, file, _passphrase(confirm=True))
+    write_backup(home, found, file, ask_passphrase(confirm=True))
     text = f"Written: {file}. Keep it apart from the home, renew it often and delete older ones"
     _say(as_json, text, keys=found.id, file=str(file))
 
@@ -81,7 +81,7 @@ def restore(file: Path, root: Path | None, as_json: bool) -> None:
     """Put back keys that are missing, from the FILE that `keys backup` wrote."""
     home = _home(root, create=True)
     with home.lock():
-        restored = restore_backup(home, file, _passphrase(confirm=False))
+        restored = restore_backup(home, file, ask_passphrase(confirm=False))
         found = Keys.open(home)
     parts = [n for n, done in (("master key", restored.master_key), ("registry", restored.registry)) if done]
     text = f"Restored: {', '.join(parts) or 'nothing was missing'}. Keys: {found.id}"
@@ -90,12 +90,6 @@ def restore(file: Path, root: Path | None, as_json: bool) -> None:
 
 def _home(root: Path | None, *, create: bool = False) -> Home:
     return Home.open(root or load_settings().home, create=create)
-
-
-def _passphrase(*, confirm: bool) -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
-    return sys.stdin.readline().rstrip("\r\n")
 
 
 def _say(as_json: bool, text: str, **values: Any) -> None:

@@ -4,6 +4,7 @@ Only exports read plain values from here; destroying a subject's key makes every
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ CREATE TABLE IF NOT EXISTS contacts (
   sealed BLOB NOT NULL     -- nonce, then AES-256-GCM of the canonical value, bound to the token
 ) WITHOUT ROWID;
 """
+PRUNED_AT_A_TIME = 20_000
 CONTACT_POINTS = pa.schema([(name, pa.string()) for name in ("token", "kind", "issuer")])
 
 
@@ -74,6 +76,22 @@ class Vault:
             "an entry cannot be opened", where=str(self._path), remedy="Restore the vault and its keys together"
         )
 
+    def prune(self) -> int:
+        """Removes the entries that no key opens; returns how many. Only a restore needs it: keys and vault are kept
+        apart and may be of different days."""
+        tokens = [token for (token,) in self._con.execute("SELECT token FROM contacts ORDER BY token").fetchall()]
+        gone = []
+        for start in range(0, len(tokens), PRUNED_AT_A_TIME):
+            part = tokens[start : start + PRUNED_AT_A_TIME]
+            data_keys = self._registry.existing_data_keys(part)
+            with transaction(self._con):
+                fill_wanted(self._con, part)
+                rows = self._con.execute("SELECT token, sealed FROM wanted JOIN contacts USING (token)").fetchall()
+            gone += [(token,) for token, blob in rows if not _opens(data_keys.get(token), token, blob)]
+        with transaction(self._con):
+            self._con.executemany("DELETE FROM contacts WHERE token = ?", gone)
+        return len(gone)
+
     def contact_points_arrow(self) -> pa.Table:
         """Every entry without its value: token, kind, issuer."""
         rows = self._con.execute("SELECT token, kind, issuer FROM contacts ORDER BY token").fetchall()
@@ -84,6 +102,12 @@ class Vault:
 def _seal(data_key: bytes, token: str, plain: str) -> bytes:
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(data_key).encrypt(nonce, plain.encode(), token.encode())
+
+
+def _opens(data_key: bytes | None, token: str, blob: bytes) -> bool:
+    with contextlib.suppress(InvalidTag, ValueError):
+        return data_key is not None and bool(_open(data_key, token, blob))
+    return False
 
 
 def _open(data_key: bytes, token: str, blob: bytes) -> str:

@@ -21,6 +21,7 @@ from tests.pipeline.conftest import AS_OF, Finished, assent, make_demo
 
 EMAIL, PHONE, OPENID = "canary_7f3a@example.invalid", "13977700423", "oCanary7f3aKq9_openid"
 NAME, BIRTHDAY = "金丝雀七三", "1907-03-07"
+PASSPHRASE = "correct horse battery"
 NEEDLES = {value: forms(value) for value in (EMAIL, PHONE, OPENID, NAME, BIRTHDAY)}
 LAST, NEXT = "2026-11-21", "2026-11-22"  # the world's last day, and one more for the run that fails
 REFUSED = {f"landing/web/tag-{NEXT}.jsonl.gz", f"landing/in_store/till-{NEXT.replace('-', '')}.csv"}
@@ -172,7 +173,12 @@ def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished]
     run(home, "export")
     audience = shutil.copytree(home / "outbox", tmp_path / "outbox")  # the next scan wants it as it is
     assert OPENID in exported(home), "the good rows went all the way"
-    places = (home, tmp_path / "said", tmp_path / "tmp")
+    assert run(home, "consent", "withdraw", "--identifier-file", "-", "--controller", "shop", "--all",
+               stdin=f"email:email:{EMAIL}\n").code == 0  # fmt: skip
+    run(home, "consent", "receipt", "--identifier-file", "-", "--json", stdin=f"email:email:{EMAIL}\n")
+    run(home, "withdrawals", "--json")
+    run(home, "backup", str(tmp_path / "said" / "home.backup"), stdin=f"{PASSPHRASE}\n")
+    places = (home, home.with_name("home.anchor"), tmp_path / "said", tmp_path / "tmp")
     assert scan(places, NEEDLES) == {}
     shutil.rmtree(home / "outbox")
     audience.rename(home / "outbox")

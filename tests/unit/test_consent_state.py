@@ -228,6 +228,23 @@ def test_facts_stand_until_they_end(desk: Desk) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("status", "state", "in_force"),
+    [("erased", "on", False), ("restricted", "on", False), ("legal_hold", "on", False), ("suppressed", "on", True),
+     ("restricted", "off", True)],
+)  # fmt: skip
+def test_status_that_blocks_use_leaves_no_consent_in_force(status: str, state: str, in_force: bool) -> None:
+    rows = [
+        made(1, 1, 1, type="status", fact=status, state="on"),
+        made(2, 2, 2, decision="grant", purpose="sms_marketing"),
+        made(3, 2, 2, type="status", fact=status, state=state),
+        made(4, 2, 2, decision="grant", purpose="sms_marketing", controller="clinic"),
+    ]
+    found = {s.row["seq"]: (s.in_force, s.by) for s in standings(rows, 3 * 86_400_000_000, 4, Limits(POLICY))}
+    assert found[2] == ((True, None) if in_force else (False, 3))
+    assert found[4] == (True, None), "said to another controller"
+
+
 def test_history_is_cut_at_known_at_and_marks_purposes_of_one_act(desk: Desk) -> None:
     tick = {"evidence": "form-9", "effective_at": "2026-11-01T00:00:00Z"}
     desk.deliver(row(**tick), row(event_id="e2", purpose="email_marketing", **tick), now=NOW - DAY)
