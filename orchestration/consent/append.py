@@ -5,19 +5,33 @@ Not here: the transaction and its locks (`store.py`), what a conflict restricts 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestration.consent.chain import link_rows
-from orchestration.consent.conflicts import Known, restrict
+from orchestration.consent.chain import REPEATING, VARYING, Chain, Repeating
+from orchestration.consent.conflicts import restrict
 from orchestration.consent.detail import DetailSealer, refer
-from orchestration.consent.models import COLUMNS, AppendReport, Record, microseconds
+from orchestration.consent.models import COLUMNS, AppendReport, Record
+from orchestration.consent.postings import Posting, encode_detail, posting_of
 from orchestration.consent.store import head, insert_rows, known_rows
 
 CHUNK = 10_000  # records at a time; SQLite takes 32,766 parameters in the look-up of known events
+_LINKED = (*VARYING, *REPEATING, "hash")
+_in_table = itemgetter(*(_LINKED.index(name) for name in COLUMNS))
+_SEQ, _KEY, _COMMITTED = (COLUMNS.index(name) for name in ("seq", "event_key", "detail_commitment"))
+GIVEN = (
+    *("batch", "detail_commitment", "effective_at", "event_key", "object_ref", "subject_ref", "until_at"),
+    "payload",
+)  # what `Rows.add` takes besides what repeats
+
+
+# An event that is on record, or about to be: the hash of its body (None when its detail is erased) and what it said,
+# as the row that is stored, or as a posting.
+Known = tuple[str | None, tuple[Any, ...]]
+Conflict = tuple[int, str, str, Known]  # position among the postings, key, body, and what is known under that key
 
 
 class Appender:
@@ -25,125 +39,142 @@ class Appender:
 
     def __init__(self, connection: Connection, sealer: DetailSealer, refs: Mapping[str, str], at: int) -> None:
         self._connection, self._sealer, self._refs, self._at = connection, sealer, refs, at
+        self._chain = Chain()
 
-    def append(self, records: Sequence[Record]) -> AppendReport:
+    def append(self, records: Sequence[Record | Posting]) -> AppendReport:
         """A known id with the same body is a duplicate, with another body a conflict, which presumes denials."""
         total = AppendReport(0, 0, 0)
         for start in range(0, len(records), CHUNK):
-            total += self._append_chunk(records[start : start + CHUNK], start)
+            total += self._append_chunk([posting_of(r) for r in records[start : start + CHUNK]], start)
         return total
 
-    def append_once(self, records: Sequence[Record]) -> AppendReport:
+    def append_once(self, records: Sequence[Record | Posting]) -> AppendReport:
         """Records that Assent itself concludes: only the first with an id counts, whatever a later one says."""
         total = AppendReport(0, 0, 0)
         for start in range(0, len(records), CHUNK):
-            total += self._append_once(records[start : start + CHUNK])
+            total += self._append_once([posting_of(r) for r in records[start : start + CHUNK]])
         return total
 
-    def _append_once(self, records: Sequence[Record]) -> AppendReport:
-        keyed: dict[str, Record] = {}
-        for record in records:
-            keyed.setdefault(self._sealer.event_key(record.feed, record.event_id), record)
+    def _append_once(self, postings: Sequence[Posting]) -> AppendReport:
+        keyed: dict[str, Posting] = {}
+        for posting in postings:
+            keyed.setdefault(self._sealer.event_key(posting.feed, posting.event_id), posting)
         known = self._known(list(keyed))
-        rows, payloads = [], []
-        for key, record in keyed.items():
-            if key not in known:
-                row = _row(record, self._refs, key, self._at)
-                sealed = self._sealer.seal(key, record.event_id, self._sealer.body(record), record.detail)
-                payload, row["detail_commitment"] = sealed
-                rows.append(row)
-                payloads.append(payload)
-        self._write(rows, payloads)
-        return AppendReport(0, 0, 0, sum(row["type"] != "feed" for row in rows))
+        new = {key: posting for key, posting in keyed.items() if key not in known}
+        rows = self._rows()
+        for key, posting in new.items():
+            self._add(rows, posting, key, self._sealer.body(posting))
+        rows.insert(self._connection)
+        return AppendReport(0, 0, 0, sum(posting.type != "feed" for posting in new.values()))
 
-    def _append_chunk(self, records: Sequence[Record], offset: int) -> AppendReport:
-        keyed = [(self._sealer.event_key(r.feed, r.event_id), self._sealer.body(r)) for r in records]
-        known = self._known([key for key, _ in keyed])
-        rows: list[dict[str, Any]] = []
-        payloads: list[bytes] = []
+    def _append_chunk(self, postings: Sequence[Posting], offset: int) -> AppendReport:
+        sealer, rows, add = self._sealer, self._rows(), self._add
+        keys = [sealer.event_key(posting.feed, posting.event_id) for posting in postings]
+        known = self._known(keys)
         duplicates = 0
-        conflicts: dict[int, Known] = {}
-        for position, (record, (key, body)) in enumerate(zip(records, keyed, strict=True)):
+        conflicts: list[Conflict] = []
+        for position, (posting, key) in enumerate(zip(postings, keys, strict=True)):
+            body = sealer.body(posting)
             first = known.get(key)
             if first is None:
-                row = _row(record, self._refs, key, self._at)
-                payload, row["detail_commitment"] = self._sealer.seal(key, record.event_id, body, record.detail)
-                rows.append(row)
-                payloads.append(payload)
-                known[key] = Known(body, row)
-            elif first.body is None or first.body == body:  # None: its detail is erased, so it cannot be compared
+                add(rows, posting, key, body)
+                known[key] = (body, posting)
+            elif first[0] is None or first[0] == body:  # None: its detail is erased, so it cannot be compared
                 duplicates += 1
             else:
-                conflicts[position] = first
-        self._write(rows, payloads)
-        denials = self._denials([(records[p], keyed[p], f) for p, f in conflicts.items()])
-        self._write([row for row, _ in denials], [payload for _, payload in denials])
-        positions = tuple(offset + position for position in conflicts)
-        return AppendReport(len(rows), duplicates, len(conflicts), len(denials), positions)
+                conflicts.append((position, key, body, first))
+        rows.insert(self._connection)
+        denials = self._deny(postings, conflicts, rows)
+        positions = tuple(offset + position for position, *_ in conflicts)
+        return AppendReport(len(rows.events), duplicates, len(conflicts), denials, positions)
+
+    def _rows(self) -> Rows:
+        return Rows(self._chain, *head(self._connection), self._at)
+
+    def _add(self, rows: Rows, posting: Posting, key: str, body: str) -> None:
+        repeating, event_id, subject, other, effective_at, until_at, batch, detail = posting
+        subject_ref, object_ref = refer(subject, self._refs), refer(other, self._refs)
+        payload, committed = self._sealer.seal(key, event_id, body, detail)
+        rows.add(repeating, batch, committed, effective_at, key, object_ref, subject_ref, until_at, payload)
 
     def _known(self, event_keys: Sequence[str]) -> dict[str, Known]:
         found: dict[str, Known] = {}
         for values in itertools.chain.from_iterable(known_rows(self._connection, event_keys)):
-            row: dict[str, Any] = dict(zip(COLUMNS, values, strict=False))
             body = None
             if values[-1] is not None:
-                detail = self._sealer.open(row["event_key"], values[-1], row["detail_commitment"])
+                detail = self._sealer.open(values[_KEY], values[-1], values[_COMMITTED])
                 body = detail.body if detail else ""  # altered detail equals no body: a conflict, never a no-op
-            found[row["event_key"]] = Known(body, row)
+            found[values[_KEY]] = (body, values[:-1])
         return found
 
-    def _denials(
-        self, conflicts: Iterable[tuple[Record, tuple[str, str], Known]]
-    ) -> list[tuple[dict[str, Any], bytes]]:
-        wanted: dict[str, tuple[dict[str, Any], bytes]] = {}
-        for record, (key, body), first in conflicts:
-            second = _row(record, self._refs, key, self._at)
-            for number, row in enumerate(restrict(first.row, second, self._at)):
+    def _deny(self, postings: Sequence[Posting], conflicts: Sequence[Conflict], written: Rows) -> int:
+        """Appends what the conflicts presume, each once. How many records that were."""
+        wanted: dict[str, tuple[dict[str, Any], str, str, str]] = {}
+        for position, key, body, (_, said) in conflicts:
+            posting = postings[position]
+            first, second = self._row(said), self._row(posting)
+            detail = encode_detail({"conflict_of": str(first["seq"] or written.seq_of(key))})
+            for number, row in enumerate(restrict(first, second, self._at)):
                 denial_key = self._sealer.event_key("conflict", key, body, str(number))
-                rest = {"conflict_of": str(first.row.get("seq") or "")}
-                payload, committed = self._sealer.seal(denial_key, record.event_id, body, rest)
-                wanted[denial_key] = ({**row, "event_key": denial_key, "detail_commitment": committed}, payload)
-        there: dict[str, Known] = {}
+                wanted[denial_key] = row, posting.event_id, body, detail
+        there: set[str] = set()
         keys = list(wanted)
         for start in range(0, len(keys), CHUNK):
-            there |= self._known(keys[start : start + CHUNK])
-        return [denial for denial_key, denial in wanted.items() if denial_key not in there]
+            there |= self._known(keys[start : start + CHUNK]).keys()
+        rows = self._rows()
+        for denial_key, (row, *sealed) in wanted.items():
+            if denial_key not in there:
+                row["payload"], committed = self._sealer.seal(denial_key, *sealed)
+                row |= {"detail_commitment": committed, "event_key": denial_key}
+                rows.add(tuple(row[name] for name in REPEATING), *(row[name] for name in GIVEN))
+        rows.insert(self._connection)
+        return len(rows.events)
 
-    def _write(self, rows: list[dict[str, Any]], payloads: list[bytes]) -> None:
-        if not rows:
-            return
-        link_rows(rows, *head(self._connection))
-        values = itemgetter(*COLUMNS)
-        details = [(row["seq"], payload) for row, payload in zip(rows, payloads, strict=True)]
-        insert_rows(self._connection, [values(row) for row in rows], details)
+    def _row(self, said: tuple[Any, ...]) -> dict[str, Any]:
+        """By column; of a posting, without its place in the chain."""
+        if not isinstance(said, Posting):
+            return dict(zip(COLUMNS, said, strict=True))
+        return dict.fromkeys(COLUMNS) | {
+            **dict(zip(REPEATING, said.repeating, strict=True)),
+            "subject_ref": refer(said.subject, self._refs),
+            "object_ref": refer(said.other, self._refs),
+            "until_at": said.until_at,
+            "effective_at": said.effective_at,
+            "recorded_at": self._at,
+            "batch": said.batch,
+        }
 
 
-def _row(record: Record, refs: Mapping[str, str], event_key: str, recorded_at: int) -> dict[str, Any]:
-    return {
-        "event_key": event_key,
-        "type": record.type,
-        "subject_ref": refer(record.subject, refs),
-        "controller": record.controller,
-        "purpose": record.purpose,
-        "category": record.category,
-        "recipient": record.recipient,
-        "channel": record.channel,
-        "decision": record.decision,
-        "basis": record.basis,
-        "method": record.method,
-        "is_separate": None if record.is_separate is None else int(record.is_separate),
-        "is_guardian": None if record.is_guardian is None else int(record.is_guardian),
-        "notice_id": record.notice_id,
-        "notice_version": record.notice_version,
-        "notice_language": record.notice_language,
-        "locale": record.locale,
-        "jurisdiction": record.jurisdiction,
-        "fact": record.fact,
-        "state": record.state,
-        "object_ref": refer(record.other, refs),
-        "until_at": None if record.until is None else microseconds(record.until),
-        "effective_at": microseconds(record.effective_at),
-        "recorded_at": recorded_at,
-        "feed": record.feed,
-        "batch": record.batch,
-    }
+class Rows:
+    """Rows after a head of the chain, numbered and hashed as they are added; `insert` writes them."""
+
+    def __init__(self, chain: Chain, seq: int, previous: str, recorded_at: int) -> None:
+        self._hash, self._seq, self._previous, self._at = chain.hash, seq, previous, recorded_at
+        self.events: list[tuple[Any, ...]] = []
+        self._details: list[tuple[int, bytes]] = []
+
+    def add(
+        self,
+        repeating: Repeating,
+        batch: str | None,
+        committed: str,
+        effective_at: int,
+        key: str,
+        object_ref: str | None,
+        subject_ref: str | None,
+        until_at: int | None,
+        payload: bytes,
+    ) -> None:
+        self._seq = seq = self._seq + 1
+        previous = self._previous
+        varying = (batch, committed, effective_at, key, object_ref, previous, self._at, seq, subject_ref, until_at)
+        self._previous = digest = self._hash(repeating, varying)
+        self.events.append(_in_table((*varying, *repeating, digest)))
+        self._details.append((seq, payload))
+
+    def seq_of(self, event_key: str) -> int:
+        return next(int(event[_SEQ]) for event in self.events if event[_KEY] == event_key)
+
+    def insert(self, connection: Connection) -> None:
+        if self.events:
+            insert_rows(connection, self.events, self._details)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from orchestration.consent.models import COLUMNS
 
 EMPTY: dict[str, Any] = dict.fromkeys(COLUMNS)
 SCOPE = ("purpose", "category", "recipient")
-
-
-@dataclass(frozen=True)
-class Known:
-    """An event that is on record: the hash of its body (None when its detail is erased) and its row."""
-
-    body: str | None
-    row: dict[str, Any]
 
 
 def restrict(first: dict[str, Any], second: dict[str, Any], recorded_at: int) -> list[dict[str, Any]]:

@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from orchestration.consent.models import Record, Subject
+from orchestration.consent.identifiers import Contact, Identifiers
+from orchestration.consent.models import EPOCH, MICROSECOND, Record, Subject, microseconds, moment
 from orchestration.consent.rows import DETAILS, FLAGS, Row
 from orchestration.identity.keys import Keys
-from orchestration.identity.normalise import canonical
 from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.policy.schema import Basis, CategoryClass, Channel, ConsentFeed, Policy
 from orchestration.policy.vocabulary import vocabulary
 
 MAX_TEXT = 1024
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # zero clocks: a withdrawal "of 1970" would restrict nothing
+LATEST = datetime.max.replace(tzinfo=UTC)
+_EARLIEST, _LATEST = microseconds(EARLIEST), microseconds(LATEST)
 TYPES = ("consent", "permission", "contract", "age", "status", "link")
 STATES = {"permission": ("open", "closed"), "status": ("on", "off")}
 STATUSES = ("erased", "restricted", "legal_hold", "suppressed")
@@ -51,7 +53,6 @@ BELONGS_TO = {
     "minor_until": ("age",),
 }
 MAX_OFFSET = timedelta(hours=14)  # no zone is further from UTC; a wider offset would date a grant days earlier
-Contact = tuple[str, str, str, str]  # token, kind, issuer, canonical value
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Judge:
 
     def __init__(self, policy: Policy, keys: Keys, feed: ConsentFeed, batch: str, now: datetime) -> None:
         self._feed, self._batch, self._now = feed, batch, now
-        self._identifiers = Identifiers(policy, keys)
+        self.identifiers = Identifiers(policy, keys)
         self._hash = Tokeniser(keys).keyed_hash
         self._latest = now + timedelta(minutes=policy.organisation.grant_tolerance_minutes)
         self._known = known_values(policy, feed)
@@ -81,8 +82,8 @@ class Judge:
         }
 
     def judge(self, row: Row) -> Verdict:
-        subject, contact = self._identifiers.read(row.values, "subject")
-        other, other_contact = self._identifiers.read(row.values, "other")
+        subject, contact = self.identifiers.read(row.values, "subject")
+        other, other_contact = self.identifiers.read(row.values, "other")
         times = {name: parse_time(row.values[name]) for name in TIMES if name in row.values}
         reason = row.problem or self._reason(row, times, subject, other)
         if reason is None:
@@ -128,12 +129,16 @@ class Judge:
         effective_at = times["effective_at"]
         if effective_at is None or None in times.values():
             return "bad_timestamp"
-        if effective_at > self._latest and not acts_at_once(values):
+        earliest, latest = self.window(values)
+        if effective_at > latest:
             return "future_dated"
-        published_at = self._published.get((values.get("notice_id", ""), values.get("notice_version", "")))
-        if is_grant(values) and published_at is not None and effective_at < published_at:
-            return "notice_unpublished"
-        return None
+        return "notice_unpublished" if effective_at < earliest else None
+
+    def window(self, values: Mapping[str, str]) -> tuple[datetime, datetime]:
+        """The first and the last time at which a row, otherwise in order, may take effect."""
+        notice = values.get("notice_id", ""), values.get("notice_version", "")
+        earliest = self._published.get(notice, EARLIEST) if is_grant(values) else EARLIEST
+        return earliest, LATEST if acts_at_once(values) else self._latest
 
     def _record(
         self,
@@ -199,34 +204,6 @@ class Judge:
         )
 
 
-class Identifiers:
-    """Reads plain identifiers into subjects. An issuer that the policy nowhere names would bind nobody: unreadable."""
-
-    def __init__(self, policy: Policy, keys: Keys) -> None:
-        self._organisation = policy.organisation
-        self._kinds = {kind.name: kind for kind in policy.organisation.identifier_kinds}
-        self._issuers = {(i.kind, i.issuer) for source in policy.sources.sources for i in source.identifiers}
-        self._issuers |= {(d.kind, d.issuer) for d in policy.destinations.destinations}
-        self._token = Tokeniser(keys).token
-
-    def issuers_of(self, kind: str) -> frozenset[str]:
-        return frozenset(issuer for of, issuer in self._issuers if of == kind)
-
-    def read(self, values: Mapping[str, str], prefix: str) -> tuple[Subject | None, Contact | None]:
-        """The subject, and what the vault keeps of it where its kind is a contact."""
-        kind, issuer, value = (values.get(f"{prefix}_{part}", "") for part in ("kind", "issuer", "value"))
-        if (kind, issuer) not in self._issuers or not value:
-            return None, None
-        rule, organisation = self._kinds[kind], self._organisation
-        plain = canonical(
-            rule, value, region=organisation.phone_region, virtual_prefixes=organisation.virtual_phone_prefixes
-        )
-        if plain is None:
-            return None, None
-        token = self._token(kind, issuer, plain)
-        return Subject(token, kind, issuer), (token, kind, issuer, plain) if rule.contact else None
-
-
 def known_values(policy: Policy, feed: ConsentFeed) -> dict[str, frozenset[str]]:
     """What each field may name. A feed speaks for its own controllers only."""
     purposes = policy.purposes.purposes
@@ -278,10 +255,18 @@ def might_restrict(values: Mapping[str, str], problem: str | None) -> bool:
 
 def parse_time(text: str) -> datetime | None:
     """ISO 8601 with an offset that exists, in UTC; None for naive, impossible and absurdly early times."""
+    at = parse_microseconds(text)
+    return None if at is None else moment(at)
+
+
+def parse_microseconds(text: str) -> int | None:
+    """The same in microseconds since 1970 UTC."""
     try:
         at = datetime.fromisoformat(text)
-        offset = at.utcoffset()
-        at = at.astimezone(UTC) if offset is not None and abs(offset) <= MAX_OFFSET else None  # type: ignore[assignment]
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
-    return at if at is not None and at >= EARLIEST else None
+    offset = at.utcoffset()
+    if offset is None or not -MAX_OFFSET <= offset <= MAX_OFFSET:
+        return None
+    since = (at - EPOCH) // MICROSECOND
+    return since if _EARLIEST <= since <= _LATEST else None

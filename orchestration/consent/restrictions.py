@@ -63,13 +63,17 @@ def refs_of(row: Row) -> set[str]:
     return {ref for ref in (row["subject_ref"], row["object_ref"]) if ref is not None}
 
 
+# Most records of most deliveries; `restricts` says so too, but then they have been read back.
+_PLAIN_GRANT = "e.type = 'consent' AND coalesce(e.decision, '') = 'grant' AND e.until_at IS NULL"
+
+
 def restrictions_since(
     connection: Connection, seq: int, sealer: DetailSealer, registry: SubjectRegistry
 ) -> list[Restriction]:
     """What restricts of the records after `seq`, as they are on record; also those of the transaction under way."""
     columns = ", ".join(f"e.{name}" for name in COLUMNS)
     sql = f"SELECT {columns}, d.payload FROM events e LEFT JOIN details d ON d.seq = e.seq WHERE e.seq > {seq:d}"
-    chunks = raw_chunks(connection, f"{sql} ORDER BY e.seq")
+    chunks = raw_chunks(connection, f"{sql} AND NOT ({_PLAIN_GRANT}) ORDER BY e.seq")
     found = [row for rows in chunks for values in rows if restricts(row := dict(zip(NAMES, values, strict=True)))]
     subjects = {ref: Subject(*row) for ref, row in registry.named(set().union(*map(refs_of, found))).items()}
     return [

@@ -44,19 +44,14 @@ class Row:
     blank: set[str] = field(default_factory=set)
 
 
-def read_rows(path: Path, form: Literal["jsonl", "csv"]) -> Iterator[Row]:
-    """The rows of a verified UTF-8 file. Raises Refused where a CSV has other columns or rows of unequal width."""
-    return _csv_rows(path) if form == "csv" else _json_rows(path)
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
+def json_lines(path: Path) -> Iterator[list[tuple[int, str]]]:
+    """The lines of a verified UTF-8 file with their numbers, some ten thousand at a time."""
     for batch in line_batches(path):
-        numbers, lines = batch.column(0).to_pylist(), batch.column(1).to_pylist()
-        for row_no, line in zip(numbers, lines, strict=True):
-            yield _json_row(row_no, line)
+        yield list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
 
 
-def _json_row(row_no: int, line: str) -> Row:
+def json_row(row_no: int, line: str) -> Row:
+    """The row of one line, with what is wrong with it."""
     row = Row(row_no, line)
     if len(line) > MAX_ROW_BYTES:
         row.problem = "oversized"
@@ -84,13 +79,24 @@ def _take(row: Row, name: str, value: Any, *, is_known: bool) -> None:
         row.values[name] = str(value).lower()
     elif isinstance(value, int) and not isinstance(value, bool) and name in ("subject_value", "other_value"):
         row.values[name] = str(value)  # a phone or member number without quotes is still readable
-    elif isinstance(value, str):
+    elif isinstance(value, str) and _is_text(value):
         if value.strip():
             row.values[name] = value.strip()
         else:
             row.blank.add(name)
     elif value is not None:
         row.bad.add(name)
+
+
+def json_text(inner: str) -> str:
+    """The text, stripped, of the JSON string with these characters between its quotes; nothing where it is none."""
+    value = _parse(f'"{inner}"')
+    return value.strip() if isinstance(value, str) and _is_text(value) else ""
+
+
+def _is_text(value: str) -> bool:
+    """JSON can name half of a surrogate pair, which is no text: it has no UTF-8, and so no hash and no token."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -125,7 +131,8 @@ def _salvage(row: Row) -> None:
                 _take(row, f"subject_{inner}", leaf, is_known=True)
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def csv_rows(path: Path) -> Iterator[Row]:
+    """The rows of a verified UTF-8 file. Raises Refused for other columns or rows of unequal width."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         header = _header(_next(reader) or [])

@@ -75,6 +75,7 @@ def test_rerun_changes_nothing(built: tuple[Path, Finished], copy_of: Callable[[
     assert [e["sha256"] for e in after["exports"]] == [e["sha256"] for e in before["exports"]]
 
 
+@pytest.mark.fault("B11", "H10")
 def test_build_for_an_older_day_is_evidence_only(built: tuple[Path, Finished], copy_of: Callable[[Path], Path]) -> None:
     home = copy_of(built[0])
     pointer = (home / "warehouse" / "published.json").read_bytes()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.pipeline.conftest import AS_OF, Finished, assent
 
 PERSONA = "acc-linyu"  # `asked_and_agreed`: in consulted_not_bought_7, reachable by sms and WeChat
@@ -58,6 +60,7 @@ def test_withdrawal_after_the_build_keeps_the_person_out(
         assert CONTACT in {row["contact"] for row in csv.DictReader(file)}
 
 
+@pytest.mark.fault("H2")
 def test_unreadable_withdrawal_stops_what_depends_on_its_feed(
     built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
 from tests.unit.test_consent_import import NOW, Desk, desk, row
 
 __all__ = ["desk"]  # a fixture
@@ -74,12 +77,14 @@ def test_time_that_is_none_leaves_a_withdrawal_in_force_now(desk: Desk, at: str)
     }
 
 
+@pytest.mark.fault("B7")
 def test_withdrawal_dated_far_ahead_is_kept(desk: Desk) -> None:
     desk.deliver(row(decision="withdraw", effective_at="9998-01-01T00:00:00Z"))
     (staged,) = desk.staged()
     assert (staged["decision"], staged["effective_at"]) == ("withdraw", datetime(9998, 1, 1))
 
 
+@pytest.mark.fault("B1", "B2")
 def test_same_id_twice_in_one_file_and_in_another_feed(desk: Desk) -> None:
     """Another body under the same id restricts; another feed's ids are its own."""
     report = desk.deliver(row(), row(decision="withdraw"), row())
@@ -96,6 +101,7 @@ def test_line_without_id_and_time_denies_each_time_it_is_delivered(desk: Desk) -
     assert max(s["effective_at"] for s in desk.staged() if s["decision"] != "grant") == later.replace(tzinfo=None)
 
 
+@pytest.mark.fault("H2")
 def test_second_subject_behind_escapes_is_not_overlooked(desk: Desk) -> None:
     """Salvaging the subject that is plain to see would let the other one's withdrawal pass (H2)."""
     other = '"\\u0073ubject": {"kind": "phone", "issuer": "e164", "value": "13912345678"}'
@@ -125,6 +131,7 @@ def test_file_that_stays_refused_adds_no_record_each_night(desk: Desk) -> None:
     assert heads == [1, 1, 1]
 
 
+@pytest.mark.fault("H2")
 @pytest.mark.parametrize(
     "value", ["null", "undefined", " ", "0000", "00000000-0000-0000", "o\u200bx", "a\u202eb", "***"]
 )
@@ -136,3 +143,65 @@ def test_placeholder_identifies_nobody(desk: Desk, value: str) -> None:
         name="w.jsonl",
     )
     assert report.is_incomplete, "whose refusal it was cannot be told"
+
+
+@pytest.mark.fault("B7")
+def test_grant_dated_ahead_of_tolerance_is_quarantined_and_one_within_it_waits(desk: Desk) -> None:
+    early, waiting = "2026-11-20T12:05:01Z", "2026-11-20T12:05:00Z"
+    report = desk.deliver(row(effective_at=early), row(event_id="e2", effective_at=waiting))
+    assert (report.accepted, report.quarantined_by_reason, report.presumed_denials) == (1, {"future_dated": 1}, 0)
+    (staged,) = desk.staged()
+    assert staged["effective_at"] == datetime(2026, 11, 20, 12, 5)
+
+
+@pytest.mark.fault("B9")
+@pytest.mark.parametrize(
+    ("at", "utc"),
+    [
+        ("2026-03-29T01:30:00+00:00", datetime(2026, 3, 29, 1, 30)),  # in London's gap: the offset says which instant
+        ("2026-03-29T02:30:00+01:00", datetime(2026, 3, 29, 1, 30)),
+        ("2026-10-25T01:30:00+01:00", datetime(2026, 10, 25, 0, 30)),  # the first of the two
+        ("2026-10-25T01:30:00+00:00", datetime(2026, 10, 25, 1, 30)),  # and the second
+        ("2026-03-29T01:30:00", None),
+        ("2026-10-25T01:30:00", None),
+        ("2026-10-25T01:30:00 Europe/London", None),
+    ],
+)
+def test_time_around_a_change_of_clocks_is_stored_in_utc_or_not_at_all(
+    desk: Desk, at: str, utc: datetime | None
+) -> None:
+    report = desk.deliver(row(effective_at=at))
+    assert report.quarantined_by_reason == ({} if utc else {"bad_timestamp": 1})
+    assert [staged["effective_at"] for staged in desk.staged()] == ([utc] if utc else [])
+
+
+@pytest.mark.fault("B5")
+def test_order_of_lines_and_files_is_no_matter(desk: Desk) -> None:
+    """Every way to deliver the same lines leaves the same records: restrictions at equal times included."""
+    same = {"effective_at": "2026-11-02T00:00:00Z"}
+    lines = [
+        row(),
+        row(event_id="e2", decision="withdraw", **same),
+        row(event_id="e3", **same),
+        row(event_id="e4", decision="witdraw", **same),
+        row(event_id="e1"),
+    ]
+    told = set()
+    for number, order in enumerate(itertools.permutations(lines)):
+        judged = Desk(Home.open(desk.folder / str(number), demo_seed=7), Keys.from_seed(7), desk.folder)
+        if number % 2:
+            judged.deliver(*order, name=f"{number}.jsonl")
+        else:
+            judged.deliver(*order[:2], name=f"{number}-1.jsonl")
+            judged.deliver(*order[2:], name=f"{number}-2.jsonl")
+        told.add(frozenset((s["token"], s["purpose"], s["decision"], s["effective_at"]) for s in judged.staged()))
+        if number == 23:
+            break
+    assert len(told) == 1
+
+
+def test_half_of_a_surrogate_pair_is_no_text(desk: Desk) -> None:
+    """It has no UTF-8, so nothing could be hashed or sealed of it: the import would end in the middle."""
+    report = desk.deliver(row(event_id="\ud800"), row(event_id="w", decision="withdraw", surface="\udfff"))
+    assert (report.read, report.quarantined_by_reason) == (2, {"bad_value": 2})
+    assert [staged["decision"] for staged in desk.staged()] == ["presumed_denial"]

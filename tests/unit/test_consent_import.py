@@ -141,6 +141,7 @@ def test_row_at_the_edge_is_accepted(desk: Desk, changes: dict[str, Any]) -> Non
     assert desk.deliver(row(**changes)).accepted == 1
 
 
+@pytest.mark.fault("H1")
 def test_withdrawal_that_breaks_a_rule_denies_its_scope_at_its_own_time(desk: Desk) -> None:
     report = desk.deliver(row(decision="withdraw", method="telepathy"))
     assert (report.quarantined_by_reason, report.presumed_denials) == ({"unknown_reference": 1}, 1)
@@ -150,6 +151,7 @@ def test_withdrawal_that_breaks_a_rule_denies_its_scope_at_its_own_time(desk: De
     assert not desk.feed()["is_incomplete"]
 
 
+@pytest.mark.fault("H1")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -170,6 +172,7 @@ def test_possible_restriction_of_unclear_scope_denies_every_scope(desk: Desk, ch
     assert denial["purpose"] == ("sms_marketing" if clear or "effective_at" in changes else None)
 
 
+@pytest.mark.fault("H1")
 def test_truncated_withdrawal_denies_its_readable_subject_under_every_controller(desk: Desk) -> None:
     line = json.dumps(row(decision="withdraw"))
     report = desk.deliver(line[: line.index('"controller"') + 14])
@@ -181,6 +184,7 @@ def test_truncated_withdrawal_denies_its_readable_subject_under_every_controller
     assert not desk.feed()["is_incomplete"]
 
 
+@pytest.mark.fault("H2")
 @pytest.mark.parametrize(
     "line",
     [
@@ -223,6 +227,7 @@ def test_broken_row_delivered_again_later_denies_nothing_new(desk: Desk) -> None
     assert (again.presumed_denials, again.accepted) == (0, 1)
 
 
+@pytest.mark.fault("B2")
 def test_same_id_with_another_body_is_quarantined_and_denied(desk: Desk) -> None:
     desk.deliver(row())
     report = desk.deliver(row(purpose="email_marketing"), row(), name="b.jsonl")
@@ -231,6 +236,7 @@ def test_same_id_with_another_body_is_quarantined_and_denied(desk: Desk) -> None
     assert denied == {"sms_marketing", "email_marketing"}
 
 
+@pytest.mark.fault("B1")
 def test_same_file_again_is_a_no_op(desk: Desk) -> None:
     desk.deliver(row(), row(event_id="e2"))
     with open_ledger(desk.home, desk.keys) as (ledger, _):
@@ -240,6 +246,13 @@ def test_same_file_again_is_a_no_op(desk: Desk) -> None:
     with open_ledger(desk.home, desk.keys) as (ledger, _):
         assert ledger.head() == head
     assert desk.feed()["last_seen_at"] == NOW.replace(tzinfo=None)  # old news does not make a feed fresh
+
+
+def test_import_says_how_far_it_is(desk: Desk) -> None:
+    file, said = desk.folder / "events.jsonl", list[str]()
+    file.write_text("".join(json.dumps(row(event_id=f"e{number}")) + "\n" for number in range(3)), encoding="utf-8")
+    import_file(desk.home, POLICY, desk.keys, FEEDS["consent_center"], file, now=NOW, progress=said.append)
+    assert said == ["events.jsonl: 3 rows read, 3 accepted"]
 
 
 def test_other_record_types_reach_their_tables(desk: Desk) -> None:
@@ -285,6 +298,7 @@ def test_csv_with_byte_order_mark_is_imported(desk: Desk) -> None:
     assert (staged["controller"], staged["is_separate"], staged["feed"]) == ("clinic", True, "paper_forms")
 
 
+@pytest.mark.fault("H2")
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -95,6 +95,7 @@ def test_damaged_home_file_is_said_so(tmp_path: Path) -> None:
         _ = home.info
 
 
+@pytest.mark.fault("B12")
 def test_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     code = (
