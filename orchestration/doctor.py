@@ -116,7 +116,7 @@ def keys(home: Home) -> str:
 
 def anchor(home: Home, at: LedgerAt) -> str:
     """Where the anchor lies and what it signed last; whether it is there at all. It is no failure that it lies near."""
-    from orchestration.consent.anchor import Anchor, anchor_folder
+    from orchestration.consent.anchoring.anchor import Anchor, anchor_folder
 
     folder = anchor_folder(home, at)
     is_near = folder.parent == home.root.parent or _device(folder) == _device(home.root)

@@ -42,7 +42,7 @@ def ledger_(settings: Settings, as_json: bool) -> int:
 @verify.command("script")
 def script_() -> None:
     """Print the verifier for auditors, to be saved and run anywhere: it needs Python alone, and nothing of Assent."""
-    from orchestration.consent import verify_offline
+    from orchestration.consent.anchoring import verify_offline
 
     click.echo(Path(verify_offline.__file__).read_text(encoding="utf-8"), nl=False)
 
@@ -80,7 +80,7 @@ def tell(settings: Settings, as_json: bool, *checks: Callable[[Settings, Home], 
 
 
 def verify_ledger(settings: Settings, home: Home) -> list[Verdict]:
-    from orchestration.consent.anchor import Anchor
+    from orchestration.consent.anchoring.anchor import Anchor
     from orchestration.consent.ledger import Ledger
     from orchestration.consent.verify import verify_whole
     from orchestration.identity.keys import Keys, SubjectRegistry

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestration.consent.anchor import Anchor, Pen, Registry
+from orchestration.consent.anchoring.anchor import Anchor, Pen, Registry
+from orchestration.consent.anchoring.restrictions import Restriction
+from orchestration.consent.anchoring.signed_heads import Head
 from orchestration.consent.append import Appender
 from orchestration.consent.chain import row_hash
+from orchestration.consent.database.migrate import open_engine
+from orchestration.consent.database.store import writing
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.migrate import open_engine
 from orchestration.consent.models import CHAINED, COLUMNS, Record, Subject, microseconds
-from orchestration.consent.restrictions import Restriction
-from orchestration.consent.signed_heads import Head
-from orchestration.consent.store import writing
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.settings import IN_HOME, LedgerAt

@@ -20,7 +20,7 @@ from typing import Any
 import click
 import duckdb
 
-from orchestration.consent.importer import import_feeds
+from orchestration.consent.feeds.importer import import_feeds
 from orchestration.demo.world import make_world
 from orchestration.home import Home
 from orchestration.identity.keys import Keys

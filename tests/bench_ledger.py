@@ -20,13 +20,13 @@ import click
 import duckdb
 from sqlalchemy import text
 
-from orchestration.consent import state as answers
+from orchestration.consent.answers import state as answers
+from orchestration.consent.answers.withdraw import Withdrawal, withdraw
+from orchestration.consent.database.store import erase_details, raw_chunks, writing
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.mirror import Mirror
 from orchestration.consent.models import Record, Subject
 from orchestration.consent.staging import RECORDS
-from orchestration.consent.store import erase_details, raw_chunks, writing
-from orchestration.consent.withdraw import Withdrawal, withdraw
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault

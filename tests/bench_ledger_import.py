@@ -21,10 +21,10 @@ import click
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestration.consent.importer import import_file
+from orchestration.consent.database.sqlite import configure
+from orchestration.consent.feeds.importer import import_file
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import COLUMNS, DETAILS, EVENTS
-from orchestration.consent.sqlite import configure
 from orchestration.demo import online, population
 from orchestration.demo.consent import ConsentWorld
 from orchestration.demo.rows import Calendar

@@ -21,8 +21,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestration.consent.migrate import migrate
-from orchestration.consent.store import make_engine
+from orchestration.consent.database.migrate import migrate
+from orchestration.consent.database.store import make_engine
 
 OWNER, LOGIN = "ledger_owner", "ledger_app"
 MISSING = "no PostgreSQL server: install Debian's `postgresql`, or put initdb and postgres on PATH"

@@ -8,10 +8,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from orchestration.consent.database.migrate import open_engine
+from orchestration.consent.database.store import insert_rows, raw_chunks, reading, writing
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.migrate import open_engine
 from orchestration.consent.models import COLUMNS
-from orchestration.consent.store import insert_rows, raw_chunks, reading, writing
 from orchestration.errors import HomeError, VerifyError
 from orchestration.identity.keys import Keys
 

@@ -14,15 +14,15 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
-from orchestration.consent.anchor import Anchor, Pen
+from orchestration.consent.anchoring.anchor import Anchor, Pen
+from orchestration.consent.anchoring.restrictions import Entry, Restriction, missing, refs_of, restricts
+from orchestration.consent.anchoring.signed_heads import AnchorError, Head
 from orchestration.consent.chain import row_hash
+from orchestration.consent.database.migrate import open_engine
+from orchestration.consent.database.store import erase_details, head, insert_rows, known_rows, raw_chunks, writing
 from orchestration.consent.detail import DetailSealer
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.migrate import open_engine
 from orchestration.consent.models import CHAINED, COLUMNS
-from orchestration.consent.restrictions import Entry, Restriction, missing, refs_of, restricts
-from orchestration.consent.signed_heads import AnchorError, Head
-from orchestration.consent.store import erase_details, head, insert_rows, known_rows, raw_chunks, writing
 from orchestration.errors import HomeError, VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry

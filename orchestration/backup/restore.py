@@ -20,10 +20,10 @@ from orchestration.backup.copies import Head, copy_rows, copy_sqlite
 from orchestration.backup.read import open_backup
 from orchestration.backup.replay import ReplayReport, replay
 from orchestration.backup.write import Facts, Progress
-from orchestration.consent.anchor import Anchor, anchor_folder
+from orchestration.consent.anchoring.anchor import Anchor, anchor_folder
+from orchestration.consent.database.migrate import migrate
+from orchestration.consent.database.store import make_engine
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.migrate import migrate
-from orchestration.consent.store import make_engine
 from orchestration.errors import HomeError, VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys

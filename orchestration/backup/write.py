@@ -22,7 +22,7 @@ from orchestration.atomic import replace
 from orchestration.backup.contents import COPIED, Contents, list_contents
 from orchestration.backup.copies import Head, copy_ledger, copy_sqlite, verified_head
 from orchestration.backup.sealed import CHUNK, SealedWriter
-from orchestration.consent.anchor import Anchor, anchor_folder
+from orchestration.consent.anchoring.anchor import Anchor, anchor_folder
 from orchestration.consent.ledger import open_ledger
 from orchestration.errors import AssentError
 from orchestration.home import Home

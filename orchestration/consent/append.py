@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from orchestration.consent.chain import REPEATING, VARYING, Chain, Repeating
 from orchestration.consent.conflicts import restrict
+from orchestration.consent.database.store import head, insert_rows, known_rows
 from orchestration.consent.detail import DetailSealer, refer
 from orchestration.consent.models import COLUMNS, AppendReport, Record
 from orchestration.consent.postings import Posting, encode_detail, posting_of
-from orchestration.consent.store import head, insert_rows, known_rows
 
 CHUNK = 10_000  # records at a time; SQLite takes 32,766 parameters in the look-up of known events
 _LINKED = (*VARYING, *REPEATING, "hash")

@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 import click
 
-from orchestration.consent import state as answers
+from orchestration.consent.answers import state as answers
+from orchestration.consent.answers.notices import NoticeBook, archive_policy
 from orchestration.consent.commands_notices import notice, notify_list
 from orchestration.consent.commands_receipts import receipt, receipts, vocabulary, withdraw
-from orchestration.consent.importer import import_file, import_table
-from orchestration.consent.notices import NoticeBook, archive_policy
+from orchestration.consent.feeds.importer import import_file, import_table
 from orchestration.consent.options import AS_JSON, IDENTIFIERS, each_line, opened, print_json, read_moment
 from orchestration.errors import AssentError, ExitCode
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from orchestration.consent import notify
-from orchestration.consent.notices import NoticeBook
+from orchestration.consent.answers import notify
+from orchestration.consent.answers.notices import NoticeBook
 from orchestration.consent.options import AS_JSON, opened, print_json
 from orchestration.errors import ExitCode
 

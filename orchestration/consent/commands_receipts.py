@@ -12,17 +12,17 @@ from typing import TextIO
 import click
 
 from orchestration.atomic import replace
-from orchestration.consent import withdraw as desk
+from orchestration.consent.answers import withdraw as desk
+from orchestration.consent.answers.notices import NoticeBook
+from orchestration.consent.answers.receipt_jsonld import Issuer
+from orchestration.consent.answers.receipt_text import Reader
+from orchestration.consent.answers.receipts import Receipt, receipts_by_key, receipts_of_subjects, refusals_since
+from orchestration.consent.answers.state import read_identifier
+from orchestration.consent.answers.wording import IRI, Language, wording
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import DESK
-from orchestration.consent.notices import NoticeBook
 from orchestration.consent.options import AS_JSON, IDENTIFIERS, LANGUAGE, Opened, each_line, opened, print_json
 from orchestration.consent.options import read_moment as moment_of
-from orchestration.consent.receipt_jsonld import Issuer
-from orchestration.consent.receipt_text import Reader
-from orchestration.consent.receipts import Receipt, receipts_by_key, receipts_of_subjects, refusals_since
-from orchestration.consent.state import read_identifier
-from orchestration.consent.wording import IRI, Language, wording
 from orchestration.errors import AssentError
 
 

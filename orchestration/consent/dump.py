@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from orchestration.atomic import replace
+from orchestration.consent.database.store import raw_chunks
 from orchestration.consent.ledger import Ledger
 from orchestration.consent.models import COLUMNS
-from orchestration.consent.store import raw_chunks
 from orchestration.errors import AssentError
 
 

@@ -16,11 +16,13 @@ import pyarrow as pa
 from sqlalchemy import Connection, Engine, select
 
 from orchestration.consent import staging
-from orchestration.consent.anchor import Anchor
+from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.consent.anchoring.restrictions import restrictions_since
 from orchestration.consent.append import Appender
 from orchestration.consent.chain import GENESIS, SCANNED, first_bad
+from orchestration.consent.database.migrate import open_engine, revision
+from orchestration.consent.database.store import backend, head, raw_chunks, reading, writing
 from orchestration.consent.detail import DetailSealer
-from orchestration.consent.migrate import open_engine, revision
 from orchestration.consent.models import (
     DETAILS,
     EVENTS,
@@ -30,8 +32,6 @@ from orchestration.consent.models import (
     microseconds,
 )
 from orchestration.consent.postings import Posting
-from orchestration.consent.restrictions import restrictions_since
-from orchestration.consent.store import backend, head, raw_chunks, reading, writing
 from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from orchestration.consent.database.migrate import migrate
+from orchestration.consent.database.store import make_engine
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.migrate import migrate
-from orchestration.consent.store import make_engine
 from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.settings import Settings

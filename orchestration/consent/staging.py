@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, String
 
+from orchestration.consent.database.store import raw_chunks
 from orchestration.consent.models import EVENTS, OF_FEEDS
-from orchestration.consent.store import raw_chunks
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.policy.schema import Policy
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from orchestration.consent.anchor import Anchor
+from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.consent.anchoring.restrictions import Entry
+from orchestration.consent.anchoring.signed_heads import AnchorError, Checkpoint, Head, not_held
+from orchestration.consent.database.store import raw_chunks
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.restrictions import Entry
-from orchestration.consent.signed_heads import AnchorError, Checkpoint, Head, not_held
-from orchestration.consent.store import raw_chunks
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.verdict import Verdict
 

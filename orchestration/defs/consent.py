@@ -5,7 +5,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from orchestration.consent.importer import import_feeds
+from orchestration.consent.feeds.importer import import_feeds
 from orchestration.consent.ledger import open_ledger
 from orchestration.defs import notes
 from orchestration.defs.failures import RETRY, attempt

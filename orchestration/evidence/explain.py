@@ -10,8 +10,8 @@ from typing import Any
 
 import duckdb
 
+from orchestration.consent.answers.state import read_identifier
 from orchestration.consent.ledger import open_ledger
-from orchestration.consent.state import read_identifier
 from orchestration.errors import AssentError
 from orchestration.evidence.labels import Labels
 from orchestration.exports.cells import write_moment

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestration.consent.judge import REQUIRED, TYPES, known_values
+from orchestration.consent.feeds.judge import REQUIRED, TYPES, known_values
+from orchestration.consent.feeds.rows import REQUIRED_COLUMNS
 from orchestration.consent.models import DESK
-from orchestration.consent.rows import REQUIRED_COLUMNS
 from orchestration.policy import schema
 from orchestration.policy.check_sources import FILE, Path_, check_after_ingest, is_zone
 from orchestration.policy.findings import Findings

@@ -28,13 +28,13 @@ from orchestration.backup.read import open_backup
 from orchestration.backup.restore import replay_in_place, restore
 from orchestration.backup.sealed import CHUNK, FRAME, SealedReader, SealedWriter
 from orchestration.backup.write import FACTS, SUMS, BackupReport, Facts, write_backup
-from orchestration.consent.anchor import Anchor, Pen
+from orchestration.consent.anchoring.anchor import Anchor, Pen
 from orchestration.consent.chain import GENESIS
+from orchestration.consent.database.migrate import downgrade
+from orchestration.consent.database.migrations import REVISIONS
+from orchestration.consent.database.store import make_engine, writing
 from orchestration.consent.ledger import Ledger, open_ledger
-from orchestration.consent.migrate import downgrade
-from orchestration.consent.migrations import REVISIONS
 from orchestration.consent.models import Record
-from orchestration.consent.store import make_engine, writing
 from orchestration.errors import AssentError, HomeError, VerifyError
 from orchestration.exports.export import export_generation
 from orchestration.home import Home

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.consent import signed_heads
-from orchestration.consent.anchor import anchor_folder
-from orchestration.consent.signed_heads import AnchorError
+from orchestration.consent.anchoring import signed_heads
+from orchestration.consent.anchoring.anchor import anchor_folder
+from orchestration.consent.anchoring.signed_heads import AnchorError
 from orchestration.consent.verify import verify_whole
 from orchestration.errors import ExitCode
 from orchestration.home import Home
@@ -344,7 +344,7 @@ def test_anchor_that_cannot_be_written_commits_nothing(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("orchestration.consent.journal.os.fsync", full)
+    monkeypatch.setattr("orchestration.consent.anchoring.journal.os.fsync", full)
     with pytest.raises(AnchorError, match="No space left"):
         writer.append(withdrawal("w1"))
     monkeypatch.undo()

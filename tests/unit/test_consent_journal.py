@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from orchestration.consent.journal import KEPT, START, Journal
+from orchestration.consent.anchoring.journal import KEPT, START, Journal
+from orchestration.consent.anchoring.restrictions import Entry, Restriction, missing, restricts
+from orchestration.consent.anchoring.signed_heads import AnchorError, Position
 from orchestration.consent.models import COLUMNS, Subject
-from orchestration.consent.restrictions import Entry, Restriction, missing, restricts
-from orchestration.consent.signed_heads import AnchorError, Position
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.vocabulary import vocabulary

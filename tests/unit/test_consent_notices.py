@@ -17,11 +17,11 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given
 
-from orchestration.consent import notify
-from orchestration.consent import state as answers
+from orchestration.consent.answers import notify
+from orchestration.consent.answers import state as answers
+from orchestration.consent.answers.standing import Limits, standings
 from orchestration.consent.commands import consent
 from orchestration.consent.models import EPOCH, microseconds
-from orchestration.consent.standing import Limits, standings
 from orchestration.errors import AssentError, ExitCode, HomeError
 from orchestration.policy.loader import FILES, SHIPPED, load_policy
 from orchestration.settings import Settings

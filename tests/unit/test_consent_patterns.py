@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from orchestration.consent import patterns as module
-from orchestration.consent.judge import Judge
-from orchestration.consent.judged import Judged, judge_lines, judge_rows
+from orchestration.consent.feeds import patterns as module
+from orchestration.consent.feeds.judge import Judge
+from orchestration.consent.feeds.judged import Judged, judge_lines, judge_rows
+from orchestration.consent.feeds.patterns import Patterns
+from orchestration.consent.feeds.rows import json_row
 from orchestration.consent.ledger import open_ledger
-from orchestration.consent.patterns import Patterns
 from orchestration.consent.postings import posting_of
-from orchestration.consent.rows import json_row
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from orchestration.consent.answers.wording import IRI, wording
 from orchestration.consent.commands import consent
 from orchestration.consent.ledger import Ledger, open_ledger
-from orchestration.consent.wording import IRI, wording
 from orchestration.demo.commands import demo
 from orchestration.errors import AssentError
 from orchestration.home import Home

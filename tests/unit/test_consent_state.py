@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestration.consent import state as answers
+from orchestration.consent.answers import state as answers
+from orchestration.consent.answers.standing import Limits, standings
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import Record, Subject
-from orchestration.consent.standing import Limits, standings
 from orchestration.policy.loader import load_policy
 from tests.unit.test_consent_import import NOW, PHONE, Desk, desk, invoke, row
 

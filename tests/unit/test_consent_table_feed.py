@@ -15,13 +15,13 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import InternalError, OperationalError
 
 from orchestration.backup.replay import replay
-from orchestration.consent import table_feed, table_rows
-from orchestration.consent.anchor import Anchor
-from orchestration.consent.importer import ImportReport, import_feeds, import_file, import_table
+from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.consent.anchoring.signed_heads import AnchorError
+from orchestration.consent.feeds import table_feed, table_rows
+from orchestration.consent.feeds.importer import ImportReport, import_feeds, import_file, import_table
+from orchestration.consent.feeds.rows import COLUMNS
+from orchestration.consent.feeds.table_cursor import bookmark_path
 from orchestration.consent.ledger import open_ledger
-from orchestration.consent.rows import COLUMNS
-from orchestration.consent.signed_heads import AnchorError
-from orchestration.consent.table_cursor import bookmark_path
 from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.consent.signed_heads import AnchorError
+from orchestration.consent.anchoring.signed_heads import AnchorError
 from orchestration.errors import AssentError, VerifyError
 from orchestration.exports import deliveries, writer
 from orchestration.exports import export as module

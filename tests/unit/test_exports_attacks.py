@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from orchestration.consent.anchoring.signed_heads import AnchorError
 from orchestration.consent.ledger import Ledger, open_ledger
-from orchestration.consent.signed_heads import AnchorError
 from orchestration.errors import AssentError, HomeError, VerifyError
 from orchestration.exports.manifest import NAME
 from orchestration.ingestion.lake import Manifest as Batch

@@ -14,11 +14,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestration.consent import postgres, sqlite
 from orchestration.consent.chain import GENESIS
+from orchestration.consent.database import postgres, sqlite
+from orchestration.consent.database.store import writing
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import COLUMNS
-from orchestration.consent.store import writing
 from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.identity import private_sqlite

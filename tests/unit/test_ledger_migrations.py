@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from orchestration.cli import root as assent
-from orchestration.consent.anchor import Anchor
+from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.consent.database.migrate import SCRIPTS, downgrade, migrate
+from orchestration.consent.database.migrations import NEWEST, REVISIONS
+from orchestration.consent.database.store import make_engine, reading, writing
 from orchestration.consent.ledger import Ledger, open_ledger
-from orchestration.consent.migrate import SCRIPTS, downgrade, migrate
-from orchestration.consent.migrations import NEWEST, REVISIONS
 from orchestration.consent.models import METADATA
-from orchestration.consent.store import make_engine, reading, writing
 from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry

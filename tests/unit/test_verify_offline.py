@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from orchestration.consent import verify_offline
+from orchestration.consent.anchoring import verify_offline
 from orchestration.home import Home
 from orchestration.settings import Settings
 from orchestration.verify import verify

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from orchestration.consent.answers.notices import NoticeBook
+from orchestration.consent.answers.receipts import Receipt
+from orchestration.consent.answers.wording import IRI, wording
 from orchestration.consent.models import moment
-from orchestration.consent.notices import NoticeBook
-from orchestration.consent.receipts import Receipt
-from orchestration.consent.wording import IRI, wording
 from orchestration.policy.schema import Controller, Destination, Label, Policy, Purpose
 from orchestration.policy.tables import retention_days
 from orchestration.policy.vocabulary import vocabulary

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from orchestration.consent import postgres
-from orchestration.consent.store import backend
+from orchestration.consent.database import postgres
+from orchestration.consent.database.store import backend
 from orchestration.errors import HomeError
 
 revision, down_revision = "0001", None

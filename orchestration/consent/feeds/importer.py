@@ -15,14 +15,14 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestration.atomic import replace
+from orchestration.consent.feeds.judge import Judge
+from orchestration.consent.feeds.judged import Judged, judge_lines, judge_rows
+from orchestration.consent.feeds.patterns import Patterns
+from orchestration.consent.feeds.rows import Row, csv_rows, json_lines
+from orchestration.consent.feeds.table_feed import TableFeed
 from orchestration.consent.identifiers import Contact
-from orchestration.consent.judge import Judge
-from orchestration.consent.judged import Judged, judge_lines, judge_rows
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import Record
-from orchestration.consent.patterns import Patterns
-from orchestration.consent.rows import Row, csv_rows, json_lines
-from orchestration.consent.table_feed import TableFeed
 from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys

@@ -12,9 +12,9 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from orchestration.consent.judge import TIMES
-from orchestration.consent.rows import FLAGS, Row
-from orchestration.consent.table_cursor import Position
+from orchestration.consent.feeds.judge import TIMES
+from orchestration.consent.feeds.rows import FLAGS, Row
+from orchestration.consent.feeds.table_cursor import Position
 from orchestration.policy.schema import ConsentFeed
 
 MOST_DIGITS = 40  # of a number; a longer one is no identifier, and 1E+1000000 would be a megabyte of text

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Engine, delete, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from orchestration.consent import postgres, sqlite
 from orchestration.consent.chain import GENESIS
+from orchestration.consent.database import postgres, sqlite
 from orchestration.consent.models import COLUMNS, DETAILS, EVENTS
 from orchestration.errors import HomeError
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from orchestration.consent.feeds.judge import Judge
+from orchestration.consent.feeds.patterns import Patterns
+from orchestration.consent.feeds.rows import Row, json_row
 from orchestration.consent.identifiers import Contact
-from orchestration.consent.judge import Judge
 from orchestration.consent.models import Record
-from orchestration.consent.patterns import Patterns
 from orchestration.consent.postings import Posting
-from orchestration.consent.rows import Row, json_row
 
 Place = tuple[int, str]  # row_no, line
 

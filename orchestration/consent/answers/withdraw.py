@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import get_args
 
+from orchestration.consent.answers.notices import archive_policy
+from orchestration.consent.answers.receipts import Receipt, receipts_by_key
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import DESK, Record, Subject
-from orchestration.consent.notices import archive_policy
-from orchestration.consent.receipts import Receipt, receipts_by_key
 from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys

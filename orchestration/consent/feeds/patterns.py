@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from orchestration.consent.chain import Repeating
+from orchestration.consent.feeds.judge import MAX_TEXT, TIMES, Judge, parse_microseconds
+from orchestration.consent.feeds.rows import DETAILS, Row, json_row, json_text
 from orchestration.consent.identifiers import Contact
-from orchestration.consent.judge import MAX_TEXT, TIMES, Judge, parse_microseconds
 from orchestration.consent.models import Record, Subject, microseconds
 from orchestration.consent.postings import Posting, encode_detail, posting_of
-from orchestration.consent.rows import DETAILS, Row, json_row, json_text
 from orchestration.ingestion.refusal import MAX_ROW_BYTES
 
 MOST = 5_000  # patterns; the demo's feed has some 300

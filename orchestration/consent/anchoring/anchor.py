@@ -14,9 +14,17 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from orchestration.atomic import fsync_folder, write_bytes
-from orchestration.consent.journal import START, Journal
-from orchestration.consent.restrictions import Entry, Restriction
-from orchestration.consent.signed_heads import REMEDY, AnchorError, Checkpoint, Head, Mark, Position, SignedHeads
+from orchestration.consent.anchoring.journal import START, Journal
+from orchestration.consent.anchoring.restrictions import Entry, Restriction
+from orchestration.consent.anchoring.signed_heads import (
+    REMEDY,
+    AnchorError,
+    Checkpoint,
+    Head,
+    Mark,
+    Position,
+    SignedHeads,
+)
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.settings import IN_HOME, LedgerAt

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+from orchestration.consent.feeds.rows import DETAILS, FLAGS, Row
 from orchestration.consent.identifiers import Contact, Identifiers
 from orchestration.consent.models import EPOCH, MICROSECOND, Record, Subject, microseconds, moment
-from orchestration.consent.rows import DETAILS, FLAGS, Row
 from orchestration.identity.keys import Keys
 from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.policy.schema import Basis, CategoryClass, Channel, ConsentFeed, Policy

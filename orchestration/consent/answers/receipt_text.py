@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from orchestration.consent.answers.receipts import HeldFile, Receipt
+from orchestration.consent.answers.wording import Language, in_language, wording
 from orchestration.consent.models import moment
-from orchestration.consent.receipts import HeldFile, Receipt
-from orchestration.consent.wording import Language, in_language, wording
 from orchestration.policy.schema import Policy
 from orchestration.policy.vocabulary import vocabulary
 

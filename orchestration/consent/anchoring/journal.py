@@ -17,9 +17,9 @@ from typing import IO, Any, NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from orchestration.atomic import replace, write_bytes
+from orchestration.consent.anchoring.restrictions import Entry, Restriction, refs_of
+from orchestration.consent.anchoring.signed_heads import REMEDY, AnchorError, Position
 from orchestration.consent.models import COLUMNS, Subject
-from orchestration.consent.restrictions import Entry, Restriction, refs_of
-from orchestration.consent.signed_heads import REMEDY, AnchorError, Position
 from orchestration.identity.keys import NONCE_BYTES, Keys
 
 MAGIC = b"assent journal 1\n"

@@ -18,11 +18,11 @@ from sqlalchemy import table as table_clause
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from orchestration.consent.judge import Judge
-from orchestration.consent.judged import Judged, judge_rows
+from orchestration.consent.feeds.judge import Judge
+from orchestration.consent.feeds.judged import Judged, judge_rows
+from orchestration.consent.feeds.table_cursor import Position, Scale, read_bookmark, write_bookmark
+from orchestration.consent.feeds.table_rows import Mapping, TableRow
 from orchestration.consent.ledger import Ledger
-from orchestration.consent.table_cursor import Position, Scale, read_bookmark, write_bookmark
-from orchestration.consent.table_rows import Mapping, TableRow
 from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.ingestion.refusal import Refused

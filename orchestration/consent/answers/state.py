@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from orchestration.consent.answers.notices import NoticeBook
+from orchestration.consent.answers.standing import SCOPE, Limits, Standing, order, standings
 from orchestration.consent.identifiers import Identifiers
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import EVENTS, Subject, microseconds, moment
-from orchestration.consent.notices import NoticeBook
-from orchestration.consent.standing import SCOPE, Limits, Standing, order, standings
 from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys

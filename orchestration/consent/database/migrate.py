@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect
 
-from orchestration.consent.migrations import NEWEST, REVISIONS
-from orchestration.consent.store import WHERE, make_engine, reading, writing
+from orchestration.consent.database.migrations import NEWEST, REVISIONS
+from orchestration.consent.database.store import WHERE, make_engine, reading, writing
 from orchestration.errors import HomeError
 
 SCRIPTS = Path(__file__).parent / "migrations"

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from orchestration.consent.anchoring.signed_heads import Head
+from orchestration.consent.database.store import raw_chunks
 from orchestration.consent.detail import DetailSealer
 from orchestration.consent.models import COLUMNS, Subject
-from orchestration.consent.signed_heads import Head
-from orchestration.consent.store import raw_chunks
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.policy.vocabulary import vocabulary
 

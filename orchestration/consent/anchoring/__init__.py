@@ -1,0 +1,1 @@
+"""What lies outside the home: signed heads, the journal of what restricts, and a verifier for auditors."""

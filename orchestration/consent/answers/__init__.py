@@ -1,0 +1,1 @@
+"""What people, staff and auditors are told: what stands, receipts, notices and whom they concern."""

@@ -1,0 +1,1 @@
+"""The ledger's database: engines, migrations, and the guards that make it append-only."""
