@@ -19,7 +19,7 @@ from orchestration.consent.anchoring.anchor import anchor_folder
 from orchestration.consent.anchoring.signed_heads import AnchorError
 from orchestration.consent.verify import verify_whole
 from orchestration.errors import ExitCode
-from orchestration.home import Home
+from orchestration.home import Home, HomeFile
 from orchestration.identity.keys import Keys
 from orchestration.settings import LedgerAt
 from tests.anchored import (
@@ -423,6 +423,25 @@ def test_processes_share_one_anchor(home: Home) -> None:
     with opened(home) as found:
         assert bad(found) == []
         assert len(list(found.anchor.entries())) == 16
+
+
+@pytest.mark.parametrize("act", [Anchored.check, lambda found: found.append(withdrawal("w1"))])
+def test_home_that_another_process_anchors_meanwhile_goes_on(
+    home: Home, act: Callable[[Anchored], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, read = [withdrawal("w2")], Home.info.fget
+    assert read is not None
+
+    def info_after_the_other(at: Home) -> HomeFile:
+        while others:
+            with opened(home) as other:
+                other.append(others.pop())
+        return read(at)
+
+    with opened(home) as found:
+        monkeypatch.setattr(Home, "info", property(info_after_the_other))
+        act(found)
+        assert others == [] and bad(found) == []
 
 
 def test_anchor_is_private_and_holds_no_token(home: Home, writer: Anchored) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from orchestration.consent.answers import state as answers
 from orchestration.consent.answers.standing import Limits, standings
 from orchestration.consent.ledger import open_ledger
-from orchestration.consent.models import Record, Subject
+from orchestration.consent.models import Record, Subject, microseconds
 from orchestration.policy.loader import load_policy
 from tests.unit.test_consent_import import NOW, PHONE, Desk, desk, invoke, row
 
@@ -226,6 +227,22 @@ def test_facts_stand_until_they_end(desk: Desk) -> None:
         "age": (True, None),
         "status": (False, "ended"),
     }
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.parametrize("day", ["2024-02-29", "2023-02-28", "2024-12-31", "2025-01-31", "2025-03-30"])
+def test_a_consent_of_a_year_ends_after_365_days_in_the_answer_as_in_the_build(day: str) -> None:
+    """Policy counts days of 24 hours, never calendar years: 29 February and a year is 28 February, and no clock change
+    keeps anything longer."""
+    given = datetime.fromisoformat(f"{day}T08:00:00+00:00")
+    yearly = next(p for p in POLICY.purposes.purposes if p.max_consent_age_days == 365)
+    row = made(1, 0, 0, decision="grant", purpose=yearly.name) | {"effective_at": microseconds(given)}
+    (in_build,) = duckdb.execute("select $1::timestamp + to_days(365)", [given.replace(tzinfo=None)]).fetchall()[0]
+    assert Limits(POLICY).end(row) == (microseconds(given + 365 * DAY), "expired")
+    assert in_build == (given + 365 * DAY).replace(tzinfo=None)
+    for after, in_force in ((-1, True), (0, False)):
+        (found,) = standings([row], microseconds(given + 365 * DAY) + after, 1, Limits(POLICY))
+        assert found.in_force is in_force
 
 
 @pytest.mark.parametrize(

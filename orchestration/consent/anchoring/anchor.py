@@ -53,9 +53,11 @@ class Anchor:
     def check(self, head: Head, holds: Holds, registry: Registry) -> Checkpoint | None:
         """The last checkpoint; the ledger, at `head`, and the registry may be ahead of it. None before the first
         record. Raises AnchorError where one of them does not reach it. Reads two lines, whatever the length."""
+        must_be_there = self._must_be_there(holds_records=head[0] > 0)  # asked first: another process may anchor it now
         last = self.heads.last()
         if last is None:
-            self.refuse_if_anchored(holds_records=head[0] > 0)
+            if must_be_there:
+                raise self._missing()
             return None
         if not holds(last.head):
             raise self._older(f"the ledger does not hold record {last.seq} as its anchor has signed it")
@@ -69,8 +71,9 @@ class Anchor:
     @contextmanager
     def writing(self, registry: Registry, now: datetime) -> Iterator[Pen]:
         """Holds the anchor's lock, among threads and processes, around one transaction of the ledger."""
-        if not self.folder.is_dir():
-            self.refuse_if_anchored()
+        must_be_there = self._must_be_there()
+        if must_be_there and not self.folder.is_dir():
+            raise self._missing()
         with writable(self.folder):
             _make_private(self.folder)
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -96,16 +99,23 @@ class Anchor:
         """Whether the ledger was ever at `head`: a backup whose head never was is of another ledger, or was altered."""
         return head in [line.head for line in self.heads.all()]  # all are read: the last line vouches for the rest
 
-    def refuse_if_anchored(self, *, holds_records: bool = False) -> None:
-        """Raises AnchorError where there must be an anchor. Only the ledger of a home from before anchors may hold
-        records without one."""
+    def refuse_if_anchored(self) -> None:
+        """Raises AnchorError where there must be an anchor."""
+        if self._must_be_there():
+            raise self._missing()
+
+    def _must_be_there(self, *, holds_records: bool = False) -> bool:
+        """Only the ledger of a home from before anchors may hold records without one."""
         info = self.home.info
-        if info.anchored or self.journal.is_begun or (holds_records and info.home_id is not None):
-            raise AnchorError(
-                "the anchor of this home is missing",
-                where=str(self.folder),
-                remedy="Mount its folder, or set ASSENT_ANCHOR to where it lies; Assent never makes another one",
-            )
+        return info.anchored or self.journal.is_begun or (holds_records and info.home_id is not None)
+
+    def _missing(self) -> AnchorError:
+        return AnchorError(
+            "the anchor of this home is missing",
+            where=str(self.folder),
+            remedy="Mount its folder, or set ASSENT_ANCHOR to where it lies, for a moved home beside its old place; "
+            "Assent never makes another one",
+        )
 
     def _older(self, what: str) -> AnchorError:
         remedy = "It was cut, rewritten, or put back from an older copy: run `assent restore`; nothing was read"
