@@ -12,6 +12,7 @@ from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.policy.schema import Policy
 
 MOST_REMEMBERED = 100_000  # a person's records mostly come together
+LONGEST = 1024  # characters; no longer value is accepted anywhere in a record, and megabytes would be remembered
 Contact = tuple[str, str, str, str]  # token, kind, issuer, canonical value
 
 
@@ -32,7 +33,7 @@ class Identifiers:
     def read(self, values: Mapping[str, str], prefix: str) -> tuple[Subject | None, Contact | None]:
         """The subject that a row names, and what the vault keeps of it where its kind is a contact."""
         kind, issuer, value = (values.get(f"{prefix}_{part}", "") for part in ("kind", "issuer", "value"))
-        return self.subject(kind, issuer, value)
+        return (None, None) if max(map(len, (kind, issuer, value))) > LONGEST else self.subject(kind, issuer, value)
 
     def _subject(self, kind: str, issuer: str, value: str) -> tuple[Subject | None, Contact | None]:
         if (kind, issuer) not in self._issuers or not value:

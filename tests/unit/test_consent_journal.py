@@ -8,14 +8,14 @@ import struct
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from orchestration.consent.anchoring.journal import KEPT, START, Journal
 from orchestration.consent.anchoring.restrictions import Entry, Restriction, missing, restricts
 from orchestration.consent.anchoring.signed_heads import AnchorError, Position
-from orchestration.consent.models import COLUMNS, Subject
+from orchestration.consent.models import COLUMNS, RecordType, Subject
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.vocabulary import vocabulary
@@ -108,6 +108,26 @@ def test_journal_of_a_ledger_holds_its_restrictions_and_whom_they_name(writer: A
         assert told.body == found["detail"].body
     assert kept.restrictions[0].subjects == {refs[BEA]: BEA}
     assert kept.restrictions[1].subjects == {refs[ANNE]: ANNE, refs[other]: other}
+
+
+def test_journal_lacks_nothing_that_restricts(writer: Anchored) -> None:
+    """The database leaves plain grants out before they are looked at, and nothing else: not what has no decision or
+    state, nor what no feed of this version could say."""
+    types = [*get_args(RecordType), "of a later version"]
+    decisions = [None, "", "grant", "Grant", "of a later version", *vocabulary().restricting]
+    states = [None, "open", "closed", "on", "off", "complete", "incomplete"]
+    parts = itertools.product(types, decisions, states, [None, NOW + timedelta(days=3)])
+    records = [
+        grant(f"e{number}", type=of, decision=decision, state=state, until=until)
+        for number, (of, decision, state, until) in enumerate(parts)
+    ]
+    writer.append(*records)
+    (ref,) = writer.registry.refs([ANNE]).values()
+    (kept,) = writer.anchor.entries()
+    on_record = writer.ledger.subject_rows([ref])
+    assert len(on_record) == len(records)
+    restricting = [found["event_key"] for found in on_record if restricts(found)]
+    assert [told.row["event_key"] for told in kept.restrictions] == restricting
 
 
 def test_conflict_is_kept_with_both_ends(writer: Anchored) -> None:

@@ -45,11 +45,17 @@ def bare(**changes: Any) -> dict[str, Any]:
     return row(**{**dict.fromkeys(("purpose", "decision", "method", "notice", "jurisdiction")), **changes})
 
 
-SHAPES = (
+SHAPES: tuple[dict[str, Any], ...] = (
     {},
     {"decision": "withdraw"},
     {"valid_until": "2027-11-01T00:00:00Z", "separate": True, "place": "店"},
     {"actor": 'a"b', "evidence": "e\u2028f", "raw": "\\\\"},
+)
+# A member that is there and says nothing: what a line with the same remainder says in it is judged.
+BLANKS: tuple[dict[str, Any], ...] = (
+    {"minor_until": " "},
+    {"decision": "deny", "minor_until": "", "valid_until": "", "place": ""},
+    {"other": {**OPENID, "value": " "}, "evidence": "\t", "raw": ""},
 )
 FACTS = (
     bare(type="permission", channel="sms", state="closed"),
@@ -110,7 +116,7 @@ HOLES = ("event_id", *("effective_at", "valid_until", "minor_until"), *("place",
 @st.composite
 def deliveries(draw: st.DrawFn) -> list[str]:
     """Lines that mostly repeat a few forms: each first as it is, then with other holes, other members, or broken."""
-    chosen = st.sampled_from([*(row(**shape) for shape in SHAPES), *FACTS])
+    chosen = st.sampled_from([*(row(**shape) for shape in (*SHAPES, *BLANKS)), *FACTS])
     trees = draw(st.lists(chosen, min_size=1, max_size=2))
     ascii, separators = draw(st.booleans()), draw(st.sampled_from(((",", ":"), (", ", ": "))))
     several = [written(tree, ascii, separators) for tree in trees]
@@ -180,6 +186,46 @@ def test_lines_are_judged_alike_with_and_without_patterns(several: list[str], is
     assert said(fast) == said(slow)
 
 
+MINOR = {"minor_until": "2030-01-01T00:00:00Z"}
+OTHER = {"other": {"kind": "phone", "issuer": "e164", "value": "13900001111"}}
+
+
+@pytest.mark.parametrize("hole", [module.NARROW, module.WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    ("blank", "filled", "denials", "contacts"),
+    [({"minor_until": " "}, MINOR, 1, 1), ({"other": {**OTHER["other"], "value": " "}}, OTHER, 0, 2)],
+)
+def test_member_that_was_blank_is_judged_once_it_is_filled(
+    blank: dict[str, Any],
+    filled: dict[str, Any],
+    denials: int,
+    contacts: int,
+    hole: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A grant with a minor's date contradicts itself; another end that is a contact goes to the vault."""
+    monkeypatch.setattr(module, "NARROW", hole)
+    fast, slow, _ = judged([json.dumps(row(**blank)), json.dumps(row(event_id="e2", **filled))])
+    assert said(fast) == said(slow)
+    assert (len(fast.restrictions), len(fast.contacts)) == (denials, contacts)
+
+
+def test_line_that_is_padded_is_not_remembered() -> None:
+    padding = " " * module.LONGEST
+    fast, slow, patterns = judged([json.dumps(row(event_id=f"e{n}")) + padding for n in range(3)])
+    assert said(fast) == said(slow) and len(fast.accepted) == 3
+    assert patterns._known == {}
+
+
+def test_identifier_of_megabytes_is_nobody_and_is_not_remembered() -> None:
+    judge = Judge(POLICY, Keys.from_seed(7), FEEDS["consent_center"], "batch", NOW)
+    trees = [row(decision="withdraw", subject={**OPENID, "value": letter * 500_000}) for letter in "xy"]
+    found = judge_rows((json_row(1, json.dumps(tree)) for tree in trees), judge)
+    assert (found.accepted, found.is_blind) == ([], True)
+    judge.judge(json_row(3, json.dumps(row())))
+    assert judge.identifiers.subject.cache_info().currsize == 2  # the good subject, and that there is no other end
+
+
 def test_pattern_is_used_for_what_differs_in_id_subject_time_and_detail() -> None:
     """Without this the test above would hold for patterns that recognise nothing."""
     base = [*(row(**shape) for shape in SHAPES), *FACTS[:-1]]
@@ -210,7 +256,7 @@ def test_pattern_is_used_for_what_differs_in_id_subject_time_and_detail() -> Non
         ('"surface": "a"', '"e1"', '"e\t1"'),
     ],
 )
-@pytest.mark.parametrize("hole", [module.NARROW, module.WIDE])
+@pytest.mark.parametrize("hole", [module.NARROW, module.WIDE], ids=["narrow", "wide"])
 def test_hidden_member_is_no_hole(first: str, old: str, new: str, hole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member whose name is escaped is not cut out, and a value may look like a mark."""
     monkeypatch.setattr(module, "NARROW", hole)

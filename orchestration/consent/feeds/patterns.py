@@ -19,6 +19,7 @@ from orchestration.consent.postings import Posting, encode_detail, posting_of
 from orchestration.ingestion.refusal import MAX_ROW_BYTES
 
 MOST = 5_000  # patterns; the demo's feed has some 300
+LONGEST = 16_384  # characters of a remainder: a row may be padded to a megabyte, and all are kept
 _STRING = r'[^"\\\x00-\x1f]*(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*)*'
 
 
@@ -111,7 +112,7 @@ class Patterns:
             self._hole = WIDE
             self._known.clear()
         remainder = self._hole.sub(r"\1", row.line)
-        if remainder not in self._known:
+        if len(remainder) <= LONGEST and remainder not in self._known:
             places = _places(row, self._hole)
             self._known[remainder] = None if places is None else self._pattern(row.values, record, places)
 
@@ -119,7 +120,8 @@ class Patterns:
         posting, is_link = posting_of(record), record.type == "link"
         required = {"event_id", "subject_value", *(("other_value",) if is_link else ())}
         required |= {name for name in TIMES if name in values}
-        if not required <= places.keys() or (not is_link and "other_value" in values):
+        # what was blank says something once it is filled, so all that is cut out has to be there
+        if not required <= places.keys() <= values.keys() or (not is_link and "other_value" in values):
             return None
         times = [name for name in TIMES[1:] if name in places]
         until = "minor_until" if record.type == "age" else "valid_until"
