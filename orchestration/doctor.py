@@ -60,11 +60,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield attempted("policy", lambda: f"{len(load_policy(settings.policy_dir).segments.segments)} segments")
     yield webserver()
     root = settings.home.expanduser()
-    if not (root / "home.json").is_file():
+    if not (root / "home.json").is_file() and not Home(root).is_restoring:
         yield Finding("home", False, f"none at {root}", "Run `assent demo`, or `assent keys init` for your own data")
         return
     yield attempted("home", lambda: f"{Home.open(root, create=False).info.kind} at {root}")
     home = Home(root.absolute())
+    if home.is_restoring:
+        return
     yield attempted("keys", lambda: keys(home))
     yield attempted("anchor", lambda: anchor(home, settings.ledger_at))
     yield permissions(home)

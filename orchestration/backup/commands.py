@@ -126,11 +126,13 @@ def _tell_restored(report: Any, as_json: bool) -> None:
             f"  put back: {replayed.subjects} entries of the registry; {replayed.contacts} contacts that no key opens "
             "were removed"
         )
-    if replayed.lost_since is not None:
+    if replayed.lost:
         click.echo(
             f"  lost: {replayed.lost} records that permit, recorded from {replayed.lost_since} to {replayed.lost_until}"
         )
-        click.echo("  Deliver again the consent files and the source files since then; until then they deny")
+    since = facts.created_at if facts is not None else replayed.lost_since
+    if facts is not None or replayed.lost:
+        click.echo(f"  Deliver again the consent files and the source files since {since}; until then they deny")
     if facts is not None:
         click.echo("  Deliveries since the backup are not on record: frequency caps and removal lists miss them")
     click.echo("Keep one copy of this home: once it has grown, its anchor refuses the others")

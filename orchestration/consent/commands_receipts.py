@@ -133,6 +133,12 @@ def receipts(context: click.Context, since: int, feed: str | None, out: str) -> 
     at = opened(context)
     written, last = 0, since
     with open_ledger(at.home, at.keys, at.ledger_at) as (ledger, _), _lines(out) as file:
+        if since > (head := ledger.head()[0]):
+            raise AssentError(
+                f"the ledger ends at {head}: it was restored since the last call, or is another one",
+                where="--since",
+                remedy="Begin again from 0; a confirmation that was sent has the same receipt_id",
+            )
         for one in refusals_since(ledger, at.policy, since, feed):
             file.write(json.dumps(one.as_json(), ensure_ascii=False) + "\n")
             written, last = written + 1, int(one.record["seq"])

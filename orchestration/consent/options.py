@@ -59,7 +59,11 @@ def opened(context: click.Context, *, create: bool = False) -> Opened:
 
 def each_line(identifiers: TextIO, answer: Callable[[str], T]) -> list[tuple[int, T]]:
     """The answer for each line that holds an identifier, with the line's number: identifiers are never repeated."""
-    lines = [(number, line) for number, line in enumerate(identifiers, start=1) if line.strip()]
+    lines: list[tuple[int, str]] | None = None
+    with contextlib.suppress(UnicodeDecodeError):
+        lines = [(number, line) for number, line in enumerate(identifiers, start=1) if line.strip()]
+    if lines is None:
+        raise AssentError("it is not UTF-8 text", where="--identifier-file", remedy="Save it as UTF-8, then run again")
     if not lines:
         raise AssentError("there is no identifier", where="--identifier-file", remedy="Write kind:issuer:value")
     return [(number, answer(line)) for number, line in lines]

@@ -101,6 +101,15 @@ def test_withdrawal_sensor_asks_once_and_again_after_a_failure(settled: Site) ->
         assert again.tags[NEWS_TAG] == request.tags[NEWS_TAG]
 
 
+@pytest.mark.fault("D4")
+def test_withdrawal_sensor_does_not_take_another_ledger_for_no_news(settled: Site) -> None:
+    """One that was cut, or the empty one of a daemon without ASSENT_LEDGER_URL: the re-export refuses it aloud."""
+    for file in settled.home.root.glob("ledger.sqlite*"):
+        file.unlink()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert tick(consent_withdrawal_sensor(settled, lambda: NOW), instance).run_requests
+
+
 def test_re_export_takes_the_withdrawn_out_without_a_build(settled: Site) -> None:
     """One audience loses one person, and falls under a minimum that it had just reached."""
     root, segment, place = settled.home.root, "consulted_not_bought_30", "sms_gateway"

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from orchestration.backup.copies import copy_rows
 from tests.pipeline.conftest import AS_OF, Finished, assent
+from tests.postgres import LOGIN, Server
 
 PERSONA = "acc-linyu"  # `asked_and_agreed`: in consulted_not_bought_7, reachable by sms and WeChat
 CONTACT = "8613900000001"
@@ -26,7 +28,7 @@ def audience(home: Path, segment: str, destination: str) -> tuple[list[dict[str,
         return list(csv.DictReader(file)), found, manifest.parent
 
 
-def withdraw(home: Path, **more: object) -> Finished:
+def withdraw(home: Path, ledger_url: str = "", **more: object) -> Finished:
     record = {
         "event_id": "late-1",
         "type": "consent",
@@ -39,7 +41,8 @@ def withdraw(home: Path, **more: object) -> Finished:
     }
     file = home / "landing" / "late.jsonl"  # a demo home takes nothing from elsewhere
     file.write_text(json.dumps(record) + "\n")
-    return assent(home, "consent", "import", str(file), "--feed", "consent_center", "--json")
+    command = ("consent", "import", str(file), "--feed", "consent_center", "--json")
+    return assent(home, *command, ASSENT_LEDGER_URL=ledger_url)
 
 
 def test_withdrawal_after_the_build_keeps_the_person_out(
@@ -58,6 +61,31 @@ def test_withdrawal_after_the_build_keeps_the_person_out(
     assert later["ledger_seq"] > manifest["ledger_seq"]
     with (folder / "removals.csv").open(encoding="utf-8-sig", newline="") as file:
         assert CONTACT in {row["contact"] for row in csv.DictReader(file)}
+
+
+def test_withdrawal_is_obeyed_where_the_ledger_is_on_postgresql(
+    built: tuple[Path, Finished], copy_of: Callable[[Path], Path], postgres_server: Server
+) -> None:
+    """As the application's login, which may read and append only."""
+    home = copy_of(built[0])
+    url = postgres_server.url(postgres_server.ledger(), LOGIN)
+    copy_rows(home / "ledger.sqlite", url)
+    for file in home.glob("ledger.sqlite*"):
+        file.unlink()
+    assert withdraw(home, url).code == 0
+    done = assent(home, "export", "--json", ASSENT_LEDGER_URL=url)
+    assert done.code == 0, done.err
+    rows, manifest, _ = audience(home, "consulted_not_bought_30", "sms_gateway")
+    assert rows and CONTACT not in {row["contact"] for row in rows}
+    asked = assent(home, "consent", "state", "--identifier-file", "-", stdin=f"account:shop:{PERSONA}",
+                   ASSENT_LEDGER_URL=url)  # fmt: skip
+    assert f"seq={manifest['ledger_seq']} " in asked.out
+    assert assent(home, "verify", ASSENT_LEDGER_URL=url).code == 0
+    assert not (home / "ledger.sqlite").exists()
+    without = assent(home, "export")
+    assert without.code == 5
+    assert "ASSENT_LEDGER_URL" in without.err
+    assert not list((home / "outbox").glob("*/*/*/manifest.json")), "what cannot be rechecked is taken back"
 
 
 @pytest.mark.fault("H2")

@@ -736,5 +736,8 @@ def test_commands_tell_what_they_did(world: World, tmp_path: Path, monkeypatch: 
     assert "Good:" in run(commands.restore, tmp_path / "unused", file, "--check")
     withdraw(world, "ann")
     root = new_home(tmp_path / "new", tmp_path / "keys")
-    assert "replayed: 1 " in run(commands.restore, root, file)
+    told = run(commands.restore, root, file)
+    assert "replayed: 1 " in told
+    assert "lost:" not in told, "all that came since restricts"
+    assert "Deliver again" in told, "source files are in no journal"
     assert json.loads(run(commands.restore, root, "--replay", "--json"))["replay"]["replayed"] == 0

@@ -203,6 +203,12 @@ def test_two_homes_share_an_anchor_folder(tmp_path: Path) -> None:
             assert bad(found) == []
 
 
+@pytest.mark.parametrize("way", ["link", "home/lake/.."])
+def test_anchor_is_the_same_by_whichever_path_the_home_is_named(home: Home, tmp_path: Path, way: str) -> None:
+    (tmp_path / "link").symlink_to(home.root)
+    assert anchor_folder(Home(tmp_path / way)) == anchor_folder(home) == tmp_path.resolve() / "home.anchor"
+
+
 def test_anchor_inside_the_home_is_refused(home: Home, tmp_path: Path) -> None:
     (tmp_path / "way_in").symlink_to(home.root)
     for inside in (home.root, home.root / "anchor", tmp_path / "way_in" / "anchor"):
@@ -222,6 +228,9 @@ def test_rotated_keys_still_read_the_anchor(home: Home, writer: Anchored) -> Non
         later.append(withdrawal("w2"))
         assert bad(later) == []
         assert len(list(later.anchor.entries())) == 2
+    with pytest.raises(AnchorError, match="does not open") as raised:  # which is no tampering
+        list(writer.anchor.entries())
+    assert "keys backup" in raised.value.remedy
 
 
 @pytest.mark.parametrize("step", ["commit", "sign"])
@@ -434,8 +443,9 @@ def test_home_that_another_process_anchors_meanwhile_goes_on(
 
     def info_after_the_other(at: Home) -> HomeFile:
         while others:
+            told = others.pop()
             with opened(home) as other:
-                other.append(others.pop())
+                other.append(told)
         return read(at)
 
     with opened(home) as found:

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.consent.commands import consent
-from orchestration.consent.feeds.importer import ImportReport, import_feeds, import_file
+from orchestration.consent.feeds.importer import import_feeds, import_file
+from orchestration.consent.feeds.report import ImportReport
 from orchestration.consent.ledger import open_ledger
 from orchestration.errors import AssentError
 from orchestration.home import Home
@@ -351,7 +352,7 @@ def test_import_killed_before_its_manifest_is_done_again_to_the_same_head(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr("orchestration.consent.feeds.importer.write_manifest", die)
+        killed.setattr("orchestration.consent.feeds.delivery.write_manifest", die)
         with pytest.raises(KeyboardInterrupt):
             desk.deliver(row(), row(event_id="e2", decision="witdraw"), "{")
     with open_ledger(desk.home, desk.keys) as (ledger, _):

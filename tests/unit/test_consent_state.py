@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -273,6 +274,13 @@ def test_history_is_cut_at_known_at_and_marks_purposes_of_one_act(desk: Desk) ->
     assert all(r["one_act_for"] == ["email_marketing", "sms_marketing"] for r in records)
     _, output = invoke(desk, *asked, stdin=f"phone:e164:{PHONE}")
     assert "one_act_for" not in json.loads(output)["subjects"][0]["records"][-1]
+
+
+def test_identifiers_that_are_no_text_are_refused_unquoted(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_bytes(b"phone:e164:\xff\n")
+    result, _ = invoke(desk, "state", "--identifier-file", str(tmp_path / "ids"))
+    assert "not UTF-8" in str(result.exception)
+    assert "xff" not in str(result.exception)
 
 
 @pytest.mark.parametrize("option", ["--as-of", "--known-at"])

@@ -18,7 +18,8 @@ from orchestration.backup.replay import replay
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.anchoring.signed_heads import AnchorError
 from orchestration.consent.feeds import table_feed, table_rows
-from orchestration.consent.feeds.importer import ImportReport, import_feeds, import_file, import_table
+from orchestration.consent.feeds.importer import import_feeds, import_file, import_table
+from orchestration.consent.feeds.report import ImportReport
 from orchestration.consent.feeds.rows import COLUMNS
 from orchestration.consent.feeds.table_cursor import bookmark_path
 from orchestration.consent.ledger import open_ledger

@@ -57,6 +57,14 @@ def test_checking_makes_neither_home_nor_keys(tmp_path: Path) -> None:
     assert not home.master_key.exists()
 
 
+def test_restore_that_has_not_ended_is_no_missing_home(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    home.begin_restore()
+    last = list(doctor.examine(Settings(home=home.root)))[-1]
+    assert (last.name, last.passed) == ("home", False)
+    assert "assent restore" in last.remedy
+
+
 def test_doctor_says_where_the_anchor_lies_and_whether_it_is_near(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     assert "another machine" in doctor.anchor(home, LedgerAt())

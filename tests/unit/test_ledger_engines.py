@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from orchestration.consent.chain import GENESIS
 from orchestration.consent.database import postgres, sqlite
@@ -253,6 +254,17 @@ def _append_one_by_one(root: Path, url: str | None, name: str) -> None:
     with open_ledger(home, Keys.open(home), LedgerAt(url)) as (ledger, _):
         for i in range(APPENDS):
             ledger.append([grant(f"{name}.{i}")], NOW)
+
+
+def test_commit_waits_for_the_disk_where_the_server_does_not(on_postgres: Place) -> None:
+    asked = text("SHOW synchronous_commit")
+    for setting, written in (("off", "local"), ("remote_apply", "remote_apply")):
+        on_postgres.sql(f"ALTER DATABASE {on_postgres.database} SET synchronous_commit = {setting}")
+        with closing(Ledger.open(on_postgres.at.url or "")) as ledger:
+            with writing(ledger.engine) as connection:
+                assert connection.execute(asked).scalar_one() == written
+            with ledger.reading() as connection:
+                assert connection.execute(asked).scalar_one() == setting
 
 
 @pytest.mark.fault("D6")

@@ -113,12 +113,15 @@ class Anchor:
         return AnchorError(
             "the anchor of this home is missing",
             where=str(self.folder),
-            remedy="Mount its folder, or set ASSENT_ANCHOR to where it lies, for a moved home beside its old place; "
-            "Assent never makes another one",
+            remedy="Mount its folder, or set ASSENT_ANCHOR to where it lies, for a moved home beside its old place. A "
+            "home that never had one: the ledger at ASSENT_LEDGER_URL is of another home",
         )
 
     def _older(self, what: str) -> AnchorError:
-        remedy = "It was cut, rewritten, or put back from an older copy: run `assent restore`; nothing was read"
+        remedy = (
+            "Check that ASSENT_LEDGER_URL is set as ever. Else it was cut, rewritten, or put back from an older copy: "
+            "run `assent restore`; nothing was read"
+        )
         return AnchorError(what, where=str(self.home.root), remedy=remedy)
 
 
@@ -183,8 +186,9 @@ class Pen:
 
 def anchor_folder(home: Home, at: LedgerAt = IN_HOME) -> Path:
     """The folder of anchors: as set, or beside the home. Refuses one inside the home, which is lost with it."""
-    chosen = (at.anchor or home.root.with_name(f"{home.root.name}.anchor")).expanduser().absolute()
-    if chosen.resolve().is_relative_to(home.root.resolve()):
+    root = home.root.resolve()  # the same anchor by whichever path the home is named: through a link, or as `..`
+    chosen = (at.anchor or root.with_name(f"{root.name}.anchor")).expanduser().absolute()
+    if chosen.resolve().is_relative_to(root):
         raise AnchorError(
             "an anchor inside the home is lost, or put back, together with it",
             where=str(chosen),

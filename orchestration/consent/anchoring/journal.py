@@ -146,7 +146,12 @@ class Journal:
             return _entry(records, people)
         except (InvalidTag, ValueError, zlib.error):
             pass
-        raise self._damaged(frame.before.entries + 1)
+        raise AnchorError(
+            f"entry {frame.before.entries + 1} of the journal does not open",
+            where=str(self._path),
+            remedy="The keys here are from before a rotation: restore the newest `assent keys backup`. If they are the "
+            "newest, the entry is altered: look who changed it, and put the anchor back from its own copy",
+        )
 
     def _bound(self, part: str, at: Position) -> bytes:
         """What a part is bound to: it opens in its own place only."""

@@ -17,6 +17,7 @@ READ_CHUNK = 20_000
 WAIT_SECONDS = 30  # for another writer
 CONNECT_SECONDS = 10
 WRITERS = 0x_A55E_17  # the advisory lock that every writer of this database takes
+DURABLE = "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'"
 APP, ERASER = "assent_app", "assent_eraser"  # group roles: what appends and reads; what may erase details
 
 REFUSE_CHANGE = """
@@ -83,11 +84,12 @@ def make_engine(url: URL) -> Engine:
 
 def begin(connection: Connection) -> None:
     """Writers wait for each other before they read the head, and read committed, so that the head that they read is
-    that of the writer before them (fault D6). Readers see one state of the ledger throughout."""
+    that of the writer before them (fault D6). What they commit is on disk, also where the server is set not to wait:
+    the anchor signs it next. Readers see one state of the ledger throughout."""
     if connection.get_execution_options().get("is_writer", False):
         connection.exec_driver_sql(
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; "
-            f"SET LOCAL lock_timeout = {round(WAIT_SECONDS * 1000)}; SELECT pg_advisory_xact_lock({WRITERS})"
+            f"SET LOCAL lock_timeout = {round(WAIT_SECONDS * 1000)}; {DURABLE}; SELECT pg_advisory_xact_lock({WRITERS})"
         )
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
