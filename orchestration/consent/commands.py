@@ -17,8 +17,17 @@ from orchestration.consent.answers.notices import NoticeBook, archive_policy
 from orchestration.consent.commands_notices import notice, notify_list
 from orchestration.consent.commands_receipts import receipt, receipts, vocabulary, withdraw
 from orchestration.consent.feeds.importer import import_file, import_table
-from orchestration.consent.options import AS_JSON, IDENTIFIERS, each_line, opened, print_json, read_moment
-from orchestration.errors import AssentError, ExitCode
+from orchestration.consent.options import (
+    AS_JSON,
+    IDENTIFIERS,
+    Opened,
+    each_line,
+    opened,
+    print_json,
+    read_moment,
+    require_known,
+)
+from orchestration.errors import ExitCode
 
 KNOWN_AT = click.option(
     "--known-at", help="Only what was on record by then, by the ledger's sequence; ISO 8601 with an offset [all]."
@@ -46,10 +55,9 @@ def import_(context: click.Context, file: Path | None, feed_name: str, as_json: 
 
     Exit code 3 when it was refused."""
     at = opened(context, create=True)
-    feed = next((feed for feed in at.policy.sources.consent_feeds if feed.name == feed_name), None)
-    if feed is None:
-        names = ", ".join(feed.name for feed in at.policy.sources.consent_feeds) or "none"
-        raise AssentError("the policy has no such consent feed", where="--feed", remedy=f"There are: {names}")
+    feeds = {feed.name: feed for feed in at.policy.sources.consent_feeds}
+    require_known(feed_name, feeds, "consent feed", "--feed")
+    feed = feeds[feed_name]
     if file is not None:
         at.home.check_landing(file.absolute().parent)
     elif feed.format != "table":
@@ -110,8 +118,8 @@ def state_(
     `narrowed_by` names refusals of a part of it. What permits waits for its time; what restricts acts from its own
     time, or from when it was learned, whichever is first; at equal times the refusal holds.
     """
-    asked = answers.Asked(read_moment(known_at, "--known-at"), controller, purpose)
     home = opened(context)
+    asked = _asked(home, known_at, controller, purpose)
     at = read_moment(as_of, "--as-of") or home.now
     found = each_line(
         identifiers,
@@ -141,13 +149,19 @@ def history_(
     `one_act_for` marks grants for several purposes with the same evidence at the same moment: see whether they were
     asked for one by one.
     """
-    asked = answers.Asked(read_moment(known_at, "--known-at"), controller, purpose)
     home = opened(context)
+    asked = _asked(home, known_at, controller, purpose)
     found = each_line(
         identifiers,
         lambda line: answers.history(home.home, home.policy, home.keys, line, home.ledger_at, asked=asked),
     )
     _show({"caveat": answers.CAVEAT, "subjects": _subjects(found)}, as_json)
+
+
+def _asked(at: Opened, known_at: str | None, controller: str | None, purpose: str | None) -> answers.Asked:
+    require_known(controller, [c.name for c in at.policy.organisation.controllers], "controller", "--controller")
+    require_known(purpose, [p.name for p in at.policy.purposes.purposes], "purpose", "--purpose")
+    return answers.Asked(read_moment(known_at, "--known-at"), controller, purpose)
 
 
 def _subjects(found: list[tuple[int, list[dict[str, Any]]]]) -> list[dict[str, Any]]:

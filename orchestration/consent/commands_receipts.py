@@ -21,7 +21,16 @@ from orchestration.consent.answers.state import read_identifier
 from orchestration.consent.answers.wording import IRI, Language, wording
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import DESK
-from orchestration.consent.options import AS_JSON, IDENTIFIERS, LANGUAGE, Opened, each_line, opened, print_json
+from orchestration.consent.options import (
+    AS_JSON,
+    IDENTIFIERS,
+    LANGUAGE,
+    Opened,
+    each_line,
+    opened,
+    print_json,
+    require_known,
+)
 from orchestration.consent.options import read_moment as moment_of
 from orchestration.errors import AssentError
 
@@ -131,6 +140,7 @@ def receipts(context: click.Context, since: int, feed: str | None, out: str) -> 
     when. No identifier: the consent centre knows its event_id. The greatest `seq` is the next --since.
     """
     at = opened(context)
+    require_known(feed, [DESK, *(one.name for one in at.policy.sources.consent_feeds)], "consent feed", "--feed")
     written, last = 0, since
     with open_ledger(at.home, at.keys, at.ledger_at) as (ledger, _), _lines(out) as file:
         if since > (head := ledger.head()[0]):

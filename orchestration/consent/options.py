@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO, TypeVar
@@ -80,6 +80,16 @@ def read_moment(text: str | None, option: str) -> datetime | None:
     if at is None:
         raise AssentError("not a time with an offset", where=option, remedy="Write e.g. 2026-11-20T00:00:00+08:00")
     return at
+
+
+def require_known(name: str | None, known: Iterable[str], what: str, option: str) -> None:
+    """Raises AssentError for a name that the policy does not have: a slip of the pen must not read as "nothing on
+    record". What the policy has no longer is found without the option."""
+    names = sorted(known)
+    if name is not None and name not in names:
+        raise AssentError(
+            f"the policy has no such {what}", where=option, remedy=f"There are: {', '.join(names) or 'none'}"
+        )
 
 
 def print_json(content: Any) -> None:

@@ -76,6 +76,8 @@ def withdrawals(context: click.Context, as_json: bool) -> None:
         return
     for line in _told(found):
         click.echo(line)
+    if home.info.kind == "demo":
+        click.echo("a demo's clock stands still: what is said after its world ended cannot be timed")
 
 
 def _told(found: Withdrawals) -> Iterator[str]:

@@ -521,3 +521,15 @@ def test_lock_is_let_go_after_an_error(writer: Anchored) -> None:
         with pytest.raises(Killed):
             writer.append(withdrawal("w1"), kill="commit")
     assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+
+
+def test_wait_for_another_writer_has_an_end(home: Home, writer: Anchored, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer.append(grant("g1"))
+    monkeypatch.setattr("orchestration.consent.anchoring.anchor.WAIT_SECONDS", 0.05)
+    with (
+        writer.anchor.writing(writer.registry, NOW),
+        opened(home) as other,
+        pytest.raises(AnchorError, match="another process is writing"),
+    ):
+        other.append(grant("g2"))
+    writer.append(grant("g2"))

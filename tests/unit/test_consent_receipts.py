@@ -154,6 +154,8 @@ def test_confirmations_of_a_feed_go_on_where_the_last_call_ended(desk: Desk, tmp
     assert [r["decision"] for r in every] == ["withdraw", "deny", "presumed_denial", "withdraw"]
     assert [r["event_id"] for r in since(0, "--feed", "consent_center")][:2] == ["e2", "e3"]
     assert [r["seq"] for r in since(every[1]["seq"])] == [r["seq"] for r in every[2:]]
+    result, _ = invoke(desk, "receipts", "--since", "0", "--out", str(out), "--feed", "consent_centre")
+    assert "There are: consent_center" in str(result.exception), "else a slip of the pen confirms nothing, for ever"
     result, _ = invoke(desk, "receipts", "--since", str(every[-1]["seq"] + 1), "--out", str(out))
     assert "Begin again from 0" in str(result.exception), "else what a restored ledger numbers anew is never confirmed"
     assert out.stat().st_mode & 0o077 == 0

@@ -210,7 +210,7 @@ def test_answer_says_why_and_on_what_it_rests(desk: Desk) -> None:
     assert said["sms_marketing"]["notice_text_sha256"] == texts.hashes["zh-CN"]
     later = ask(desk, "--as-of", "2026-12-01T00:00:00Z", "--purpose", "personalisation", "--controller", "shop")
     assert [(r["in_force"], r["seq"]) for r in later if r["decision"] == "grant"] == [(True, 3)]
-    assert ask(desk, "--controller", "nobody") == []
+    assert [r["seq"] for r in ask(desk, "--controller", "clinic")] == [4]
 
 
 def test_facts_stand_until_they_end(desk: Desk) -> None:
@@ -274,6 +274,14 @@ def test_history_is_cut_at_known_at_and_marks_purposes_of_one_act(desk: Desk) ->
     assert all(r["one_act_for"] == ["email_marketing", "sms_marketing"] for r in records)
     _, output = invoke(desk, *asked, stdin=f"phone:e164:{PHONE}")
     assert "one_act_for" not in json.loads(output)["subjects"][0]["records"][-1]
+
+
+@pytest.mark.parametrize("option", ["--controller", "--purpose"])
+@pytest.mark.parametrize("command", ["state", "history"])
+def test_slip_of_the_pen_is_not_nothing_on_record(desk: Desk, command: str, option: str) -> None:
+    asked = (command, "--identifier-file", "-", option, "shopp")
+    result, _ = invoke(desk, *asked, stdin=f"phone:e164:{PHONE}")
+    assert "There are: " in str(result.exception)
 
 
 def test_identifiers_that_are_no_text_are_refused_unquoted(desk: Desk, tmp_path: Path) -> None:

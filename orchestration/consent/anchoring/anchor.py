@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,6 +30,8 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.settings import IN_HOME, LedgerAt
 
+WAIT_SECONDS = 30.0  # for another writer
+PAUSE_SECONDS = 0.002  # an append of one record takes 3 ms
 Holds = Callable[[Head], bool]  # whether a head is on record in the ledger
 
 
@@ -79,10 +82,24 @@ class Anchor:
             descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with writable(self.folder):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._lock(descriptor)
             yield Pen(self, registry, now)
         finally:
             os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        """Waits for other writers, as long as the ledger's own database does."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                pass
+            if time.monotonic() >= deadline:
+                remedy = "Wait until it ends, then run again"
+                raise AnchorError("another process is writing to the ledger", where=str(self.folder), remedy=remedy)
+            time.sleep(PAUSE_SECONDS)
 
     def entries(self) -> Iterator[Entry]:
         """The journal from its beginning, at least as far as the last checkpoint knows it."""
