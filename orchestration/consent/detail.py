@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from orchestration.consent.chain import Repeating, commitment
 from orchestration.consent.models import Subject
@@ -37,7 +36,7 @@ class DetailSealer:
     """Encrypts details, each bound to its event, with commitments that the chain keeps."""
 
     def __init__(self, keys: Keys) -> None:
-        self._cipher = AESGCM(keys.derive("ledger-detail"))
+        self._cipher = keys.cipher("ledger-detail")
         self._keyed = hashlib.blake2b(key=keys.derive("ledger-events"), digest_size=HASH_BYTES)
         self._said: dict[Repeating, str] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestration.consent.chain import row_hash
-from orchestration.consent.ledger import open_ledger
+from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import COLUMNS, AppendReport, Record, Subject
+from orchestration.home import Home
 from orchestration.identity.keys import Keys
+from orchestration.identity.rotation import rotate_keys
 from orchestration.policy.loader import load_policy
 from tests.ledger_places import ANNE, BEA, NOW, Opened, Place, five, grant, make_place
 
@@ -92,6 +95,22 @@ def test_chain_holds_after_detail_is_erased(place: Place, opened: Opened) -> Non
     assert opened[0].verify() is None
     again = opened[0].append([grant("e3", purpose="email_marketing")], NOW)  # cannot be compared any more: still known
     assert (again.appended, again.duplicates, again.conflicts) == (0, 1, 0)
+
+
+@pytest.mark.fault("D8")
+def test_ledger_goes_on_under_rotated_keys(place: Place, tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "company")
+    old = Keys.open(home)
+    with open_ledger(home, old, place.at) as opened:
+        five(opened)
+        refs = opened[1].refs([ANNE])
+    new, _ = rotate_keys(home)
+    with open_ledger(home, new, place.at) as (ledger, registry):
+        report = ledger.append([grant("e1"), grant("e6")], NOW)  # what was sealed before is compared all the same
+        assert (report.appended, report.duplicates, report.conflicts) == (1, 1, 0)
+        assert registry.refs([ANNE]) == refs
+        assert ledger.verify() is None
+    assert Ledger.open(place.at.url or home.ledger_db, old).verify() == 6, "the old key opens nothing new"
 
 
 @pytest.mark.fault("B1")
