@@ -77,7 +77,8 @@ def _sharing(command: click.Command) -> click.Command:
     if isinstance(command, click.Group):
         for sub in command.commands.values():
             _sharing(sub)
-        return command
+        if not command.invoke_without_command:
+            return command
     taken = {flag for param in command.params for flag in param.opts}
     command.params.extend(param for param in _shared() if not taken & set(param.opts))
     return command

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from orchestration.cli import LazyGroup, guarded, root
+from orchestration.cli import COMMANDS, LazyGroup, guarded, root
 from orchestration.errors import AssentError, ExitCode, HomeError
 from orchestration.policy.loader import PolicyError, Problem
 from orchestration.settings import Settings, load_settings
@@ -48,6 +48,16 @@ def test_home_may_stand_before_or_after_the_command(
     root.main([*option, "look"] if before else ["look", *option], standalone_mode=False, obj=load_settings())
     assert seen == [(tmp_path, tmp_path)]
     assert load_settings().home != tmp_path, "the choice ends with the command"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_the_shared_options(command: str) -> None:
+    found = root.get_command(click.Context(root), command)
+    assert found is not None
+    of_group = isinstance(found, click.Group)
+    runs_itself = not of_group or found.invoke_without_command  # type: ignore[attr-defined]
+    for one in ([found] if runs_itself else []) + (list(found.commands.values()) if of_group else []):  # type: ignore[attr-defined]
+        assert "--home" in {flag for param in one.params for flag in param.opts}, one.name
 
 
 def _shared(command: click.Command) -> click.Command:
