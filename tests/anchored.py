@@ -6,8 +6,8 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from orchestration.consent.models import CHAINED, COLUMNS, Record, Subject, micr
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.settings import IN_HOME, LedgerAt
+from tests.ledger_places import ANNE, BEA, NOW, grant
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-ANNE, BEA = Subject("a" * 32, "phone", "e164"), Subject("b" * 32, "phone", "e164")
+__all__ = ["ANNE", "BEA", "NOW", "grant"]
 
 
 class Killed(Exception):  # noqa: N818
@@ -89,21 +89,6 @@ def opened(home: Home, at: LedgerAt = IN_HOME, keys: Keys | None = None) -> Iter
         ledger = Ledger(open_engine(home.ledger_db), registry, keys, anchor)
         with closing(ledger):
             yield Anchored(ledger, registry, keys, anchor)
-
-
-def grant(event_id: str, subject: Subject = ANNE, **changes: Any) -> Record:
-    record = Record(
-        event_id=event_id,
-        type="consent",
-        feed="consent_center",
-        subject=subject,
-        controller="shop",
-        purpose="sms_marketing",
-        decision="grant",
-        effective_at=NOW - timedelta(days=1),
-        detail={"surface": "checkout", "actor": "till-7"},
-    )
-    return replace(record, **changes)
 
 
 def withdrawal(event_id: str, subject: Subject = ANNE, **changes: Any) -> Record:

@@ -423,7 +423,8 @@ def test_processes_share_one_anchor(home: Home) -> None:
     with opened(home):
         pass
     code = (
-        "import sys; from pathlib import Path; from orchestration.home import Home; from tests.anchored import *\n"
+        "import sys; from pathlib import Path; from orchestration.home import Home\n"
+        "from tests.anchored import opened, withdrawal\n"
         "with opened(Home(Path(sys.argv[1]))) as w:\n"
         "    for n in range(8): w.append(withdrawal(sys.argv[2] + str(n)))"
     )
