@@ -93,16 +93,28 @@ class Grant:
 
 
 def basis(world: World, group: int, purpose: Purpose) -> str:
-    regimes = {
-        next((j.regime for j in world.policy.organisation.jurisdictions if j.code == e.jurisdiction), None)
-        or world.policy.organisation.default_regime
-        for e in world.events
-        if e.jurisdiction is not None and (e.controller, e.token) in world.reaching(group)
-    }
-    if not regimes:
-        found = purpose.basis.get(world.policy.organisation.default_regime, "none")
-        return "consent" if found == "opt_out" else found
-    return min((purpose.basis.get(regime, "none") for regime in regimes), key=STRICTEST.index)
+    """The strictest of the evidenced regimes' bases; of nobody's, and where only a refusal tells, the strictest of all
+    that the purpose states, opt-out read as consent. A contract and a consent never stand for each other."""
+    organisation, here = world.policy.organisation, world.reaching(group)
+    regime_of = {j.code: j.regime for j in organisation.jurisdictions}
+    evidence = [e for e in world.events if e.jurisdiction is not None and (e.controller, e.token) in here]
+    regimes = [regime_of.get(e.jurisdiction or "") for e in evidence]
+    told = [
+        regime
+        for e, regime in zip(evidence, regimes, strict=True)
+        if e.decision == "grant" and e.effective_at <= world.as_of
+    ]
+    asked = {purpose.basis.get(regime, "none") for regime in regimes if regime is not None}
+    return _strictest(asked if any(told) and None not in regimes else asked | _stated(world, purpose))
+
+
+def _stated(world: World, purpose: Purpose) -> set[str]:
+    stated = {"consent" if b == "opt_out" else b for b in purpose.basis.values()}
+    return stated if world.policy.organisation.default_regime in purpose.basis else {*stated, "none"}
+
+
+def _strictest(asked: set[str]) -> str:
+    return "none" if "contract" in asked and len(asked) > 1 else min(asked, key=STRICTEST.index)
 
 
 def is_minor(world: World, group: int, at: datetime) -> bool:
@@ -119,7 +131,7 @@ def _ends(world: World, event: Event, purpose: Purpose) -> tuple[datetime | None
         ends.append((event.effective_at + timedelta(days=purpose.max_consent_age_days), "expired"))
     for notice in world.policy.notices.notices:
         published = {v.version: v.published_at for v in notice.versions}
-        if notice.id == event.notice_id and event.notice_version in published and purpose.name in notice.purposes:
+        if notice.id == event.notice_id and event.notice_version in published:
             ends += [
                 (v.published_at, "notice_superseded")
                 for v in notice.versions
@@ -147,7 +159,7 @@ def _problem(world: World, event: Event, purpose: Purpose, category: str, group:
         v.published_at
         for n in world.policy.notices.notices
         for v in n.versions
-        if n.id == event.notice_id and v.version == event.notice_version and purpose.name in n.purposes
+        if n.id == event.notice_id and v.version == event.notice_version and purpose.name in (v.purposes or n.purposes)
     ]
     if not published or published[0] > event.effective_at:
         return "notice_unknown"
@@ -163,8 +175,10 @@ def covers(event: Event, controller: str, purpose: Purpose, category: str) -> bo
         return False
     if event.category is not None and event.category != category:
         return False
-    if event.category is None and not restricts and category == "sensitive":
-        return False
+    if event.category is None and not restricts:
+        since = purpose.category_since.get(category)  # type: ignore[call-overload]
+        if category == "sensitive" or (since is not None and event.effective_at < since):
+            return False
     if event.recipient is not None:
         return event.recipient == purpose.recipient or (restricts and event.purpose is not None)
     return restricts or purpose.recipient == "own"
@@ -190,7 +204,13 @@ def grants(world: World, controller: str, purpose: Purpose, category: str) -> It
     for node, group in world.group.items():
         if node[0] == controller and _evidenced(world, group) and basis(world, group, purpose) == "opt_out":
             problem = "minor_without_guardian" if is_minor(world, group, world.as_of) else None
-            yield Grant(node, datetime.min.replace(tzinfo=world.as_of.tzinfo), None, "expired", problem)
+            begins = [datetime.min.replace(tzinfo=world.as_of.tzinfo)]
+            begins += [
+                until for n, until in world.minor_until.items() if n in world.reaching(group) and problem is None
+            ]
+            begins += [at for c, at in purpose.category_since.items() if c == category]
+            if max(begins) <= world.as_of:
+                yield Grant(node, max(begins), None, "expired", problem)
 
 
 def _evidenced(world: World, group: int) -> bool:
@@ -315,11 +335,11 @@ def decide(world: World, touchpoint: Touchpoint, purpose_name: str) -> str | Non
         )
         if elsewhere:
             return "controller_mismatch"
-        default = purpose.basis.get(world.policy.organisation.default_regime)
-        return "no_contract" if default == "contract" else "no_consent"
+        return "no_contract" if _strictest(_stated(world, purpose)) == "contract" else "no_consent"
     if now is not None:
         return now
     if state(world, people, node, group, purpose, category, touchpoint.occurred_at) is not None:
-        return "before_consent"
+        was_minor = is_minor(world, group, touchpoint.occurred_at)
+        return "minor_without_guardian" if was_minor else "before_consent"
     kept_from = world.as_of - timedelta(days=retention_days(world.policy, purpose.name, category))
     return "past_retention" if touchpoint.occurred_at < kept_from else None

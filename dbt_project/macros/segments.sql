@@ -42,6 +42,10 @@
     inner join {{ ref('int_absences_proved') }} as f
         on p.person_key = f.person_key and f.segment = '{{ model.name }}'
     {%- endif %}
+    {%- if s.excludes %}
+    inner join {{ ref('int_exclusions_proved') }} as n
+        on p.person_key = n.person_key and n.segment = '{{ model.name }}'
+    {%- endif %}
     {%- for other in s.excludes %}
     left join {{ ref('int_audience_keys') }} as k{{ loop.index }}
         on p.person_key = k{{ loop.index }}.person_key

@@ -144,7 +144,9 @@ class Organisation(Strict):
     controllers: tuple[Controller, ...]
     identifier_kinds: tuple[IdentifierKind, ...]
     jurisdictions: tuple[Jurisdiction, ...]
-    default_regime: Regime = "PIPL"  # where no jurisdiction is evidenced; opt-out is never assumed
+    # Where no jurisdiction is evidenced the strictest basis holds that a purpose states for any regime; one without a
+    # basis in this regime is denied. Opt-out is never assumed.
+    default_regime: Regime = "PIPL"
     unknown_age: Literal["adult", "minor"]
     minor_below_years: Annotated[int, Field(ge=1, le=25)] = 14
     grant_tolerance_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
@@ -165,6 +167,7 @@ class Purpose(Strict):
     basis: dict[Regime, Basis]  # a regime that is absent denies
     explicit: Flag = True
     categories: tuple[CategoryClass, ...]
+    category_since: dict[CategoryClass, datetime] = Field(default_factory=dict)  # taken in later: older grants (R-35)
     separate_consent_for: tuple[CategoryClass, ...] = ("sensitive",)
     channels: tuple[Channel, ...]
     max_consent_age_days: Days | None = None
@@ -204,6 +207,7 @@ class NoticeVersion(Strict):
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
     published_at: datetime
     texts: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")], Text]
+    purposes: tuple[Name, ...] | None = None  # those it named, where it did not name all of the notice's
     renews_consent: Flag = False  # grants under older versions stop counting from publication
 
     @property
@@ -217,6 +221,10 @@ class Notice(Strict):
     label: Label
     purposes: tuple[Name, ...]
     versions: tuple[NoticeVersion, ...]
+
+    def named_by(self, version: NoticeVersion) -> tuple[str, ...]:
+        """The purposes that people were told of by this version: a grant under it covers no other (R-35)."""
+        return self.purposes if version.purposes is None else version.purposes
 
 
 class Notices(Strict):

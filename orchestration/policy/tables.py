@@ -27,7 +27,7 @@ TABLES: dict[str, str] = {
     "purpose_channels": "purpose VARCHAR, channel VARCHAR",
     "purpose_contract_facts": "purpose VARCHAR, fact VARCHAR",
     "scopes": "scope_bit INTEGER, scope_mask BIGINT, controller VARCHAR, purpose VARCHAR, category VARCHAR, "
-    "recipient VARCHAR, needs_separate BOOLEAN, retention_days BIGINT",
+    "recipient VARCHAR, needs_separate BOOLEAN, retention_days BIGINT, since TIMESTAMP",
     "sources": "source VARCHAR, controller VARCHAR, event_field VARCHAR",
     "events": "source VARCHAR, raw_event VARCHAR, event VARCHAR, category VARCHAR",
     "sensitive_values": "field VARCHAR, value_prefix VARCHAR, is_prefix BOOLEAN",
@@ -100,6 +100,7 @@ def _organisation_rows(policy: schema.Policy) -> dict[str, list[Row]]:
 def _purpose_rows(policy: schema.Policy) -> dict[str, list[Row]]:
     purposes = policy.purposes.purposes
     separate = {purpose.name: purpose.separate_consent_for for purpose in purposes}
+    since = {(p.name, category): _utc(at) for p in purposes for category, at in p.category_since.items()}
     return {
         "purposes": [
             (
@@ -115,6 +116,7 @@ def _purpose_rows(policy: schema.Policy) -> dict[str, list[Row]]:
             (
                 s.bit, s.mask, s.controller, s.purpose, s.category, s.recipient,
                 s.category in separate[s.purpose], retention_days(policy, s.category, s.purpose),
+                since.get((s.purpose, s.category)),
             )
             for s in scopes(policy)
         ],
@@ -148,7 +150,7 @@ def _rule_rows(policy: schema.Policy) -> dict[str, list[Row]]:
             (notice.id, version.version, _utc(version.published_at), version.renews_consent, purpose)
             for notice in policy.notices.notices
             for version in notice.versions
-            for purpose in notice.purposes
+            for purpose in notice.named_by(version)
         ],
     }
 

@@ -22,20 +22,13 @@ complete as (
         and c.day < {{ local_day(as_of()) }}
     group by a.segment, a.since
     having count(distinct c.day) >= date_diff('day', {{ local_day('a.since') }}, {{ local_day(as_of()) }})
-),
-
-whole as (
-    select person_key from {{ ref('int_identifiers_resolved') }}
-    where person_key is not null
-    group by person_key
-    having bool_and(is_whole)
 )
 
 select a.segment, u.person_key
 from asked as a
 inner join complete as c on a.segment = c.segment
 inner join {{ ref('int_units') }} as u on a.controller = u.controller and not u.is_own
-inner join whole as w on u.person_key = w.person_key
+inner join {{ ref('int_people_whole') }} as w on u.person_key = w.person_key
 inner join {{ ref('int_timelines') }} as l on u.unit_id = l.unit_id and l.t0 <= {{ as_of() }} and l.t1 > a.since
 group by a.segment, u.person_key
 having bool_and(l.mask_then & a.scope_mask <> 0)

@@ -33,7 +33,7 @@ bases as (
 
 select
     s.source, s.controller, s.is_known_source, s.event_category, s.category, s.is_ambiguous, s.unit_id, s.mask_then,
-    s.mask_kept, s.touchpoints, s.purpose,
+    s.mask_kept, s.was_minor, s.touchpoints, s.purpose,
     case
         when not s.is_known_source then 'unknown_source'
         when not s.is_known_purpose then 'unknown_purpose'
@@ -45,6 +45,7 @@ select
         when not s.is_permitted_now and s.reason_now = 'no_consent' and m.purpose is not null then 'controller_mismatch'
         when not s.is_permitted_now and s.reason_now = 'no_consent' and b.basis = 'contract' then 'no_contract'
         when not s.is_permitted_now then s.reason_now
+        when s.mask_then & s.scope_mask = 0 and s.was_minor then 'minor_without_guardian'
         when s.mask_then & s.scope_mask = 0 then 'before_consent'
         when s.mask_kept & s.scope_mask = 0 then 'past_retention'
     end as reason

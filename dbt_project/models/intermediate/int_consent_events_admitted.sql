@@ -31,6 +31,8 @@ covered as (
         on d.controller = s.controller
         and (d.purpose = s.purpose or (d.purpose is null and d.restricts))
         and (d.category = s.category or (d.category is null and (d.restricts or s.category <> 'sensitive')))
+        -- a category that a purpose took in later is covered by older grants only where they name it (R-35)
+        and (d.restricts or d.category is not null or coalesce(d.effective_at >= s.since, true))
         and (
             d.recipient = s.recipient
             or (d.recipient is null and (d.restricts or s.recipient = 'own'))
@@ -46,7 +48,6 @@ notices as (
     from {{ source('policy', 'notices') }} as n
     left join {{ source('policy', 'notices') }} as newer
         on n.notice_id = newer.notice_id
-        and n.purpose = newer.purpose
         and newer.renews_consent
         and newer.published_at > n.published_at
     group by n.notice_id, n.version, n.purpose, n.published_at
@@ -125,13 +126,17 @@ contracts as (
     where coalesce(own.basis, fallback.basis) = 'contract' and c.effective_at <= {{ build_at }}
 ),
 
--- an opt-out regime permits until opted out, for those whose jurisdiction is on record
+-- an opt-out regime permits until opted out, for those whose jurisdiction is on record; never what was collected
+-- from them as minors, or before the purpose took the category in
 assumed as (
     select
         -i.identifier_id as seq, i.identifier_id, i.is_strong, s.scope_bit,    -- no ledger event: a negative number
         cast(null as varchar) as channel,
         false as restricts,
-        timestamp '-infinity' as effective_at,
+        greatest(
+            coalesce(case when g.minor_until <= {{ build_at }} then g.minor_until end, timestamp '-infinity'),
+            coalesce(s.since, timestamp '-infinity')
+        ) as effective_at,
         cast(null as varchar) as denial_reason,
         case
             when {{ is_minor_at(build_at, 'g') }} then 'minor_without_guardian'
@@ -144,7 +149,7 @@ assumed as (
     inner join {{ source('policy', 'scopes') }} as s on i.controller = s.controller and b.purpose = s.purpose
     cross join {{ source('policy', 'settings') }} as p
     left join {{ ref('int_groups_profiled') }} as g on b.group_id = g.group_id
-    where b.basis = 'opt_out'
+    where b.basis = 'opt_out' and coalesce(s.since <= {{ build_at }}, true)
 )
 
 select * from restrictions

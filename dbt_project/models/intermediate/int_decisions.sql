@@ -11,3 +11,4 @@ inner join {{ ref('int_circumstances_decided') }} as d
     and t.is_ambiguous = d.is_ambiguous
     and t.mask_then = d.mask_then
     and t.mask_kept = d.mask_kept
+    and t.was_minor = d.was_minor

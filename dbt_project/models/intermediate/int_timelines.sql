@@ -1,4 +1,5 @@
--- The same state as bit masks: at each change, the scopes that permitted then. One bit is one scope.
+-- The same state as bit masks: at each change, the scopes that permitted then. One bit is one scope. Coming of age is
+-- a change too, so that an interval lies wholly before or after it.
 with permitted as (
     select i.unit_id, i.t0, i.t1, s.scope_mask
     from {{ ref('int_consent_intervals') }} as i
@@ -14,14 +15,17 @@ changes as (
     union all
     select unit_id, timestamp '-infinity' as changed_at, 0 as change from {{ ref('int_units') }}
     union all
+    select unit_id, minor_until as changed_at, 0 as change from {{ ref('int_units') }} where isfinite(minor_until)
+    union all
     select 0 as unit_id, timestamp '-infinity' as changed_at, 0 as change
 ),
 
 summed as (
-    select unit_id, changed_at, sum(change) as change
-    from changes
-    group by unit_id, changed_at
-    having sum(change) <> 0 or changed_at = timestamp '-infinity'
+    select c.unit_id, c.changed_at, sum(c.change) as change
+    from changes as c
+    left join {{ ref('int_units') }} as u on c.unit_id = u.unit_id and c.changed_at = u.minor_until
+    group by c.unit_id, c.changed_at
+    having sum(c.change) <> 0 or c.changed_at = timestamp '-infinity' or bool_or(u.unit_id is not null)
 ),
 
 running as (
@@ -38,6 +42,7 @@ in_force as (
     select unit_id, mask_then as mask_now from running where t0 <= {{ as_of() }} and {{ as_of() }} < t1
 )
 
-select r.unit_id, r.t0, r.t1, r.mask_then, f.mask_now
+select r.unit_id, r.t0, r.t1, r.mask_then, f.mask_now, coalesce(r.t0 < u.minor_until, false) as is_minor
 from running as r
 inner join in_force as f on r.unit_id = f.unit_id
+left join {{ ref('int_units') }} as u on r.unit_id = u.unit_id

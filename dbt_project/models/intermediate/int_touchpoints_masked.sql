@@ -4,6 +4,7 @@ select
     t.*,
     l.mask_then,
     l.mask_now,
+    l.is_minor as was_minor,
     coalesce(k.mask_kept, 0) as mask_kept,
     l.mask_then & l.mask_now & coalesce(k.mask_kept, 0) as permitted_mask
 from {{ ref('int_touchpoints_classified') }} as t

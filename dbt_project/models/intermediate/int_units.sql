@@ -30,6 +30,12 @@ select
     e.group_id,
     e.is_own,
     g.status_reason,
-    coalesce(g.is_suppressed, false) as is_suppressed
+    coalesce(g.is_suppressed, false) as is_suppressed,
+    -- until when the person was a minor: always, where policy says so of those whose age is unknown
+    coalesce(
+        g.minor_until,
+        case p.unknown_age when 'minor' then timestamp 'infinity' else timestamp '-infinity' end
+    ) as minor_until
 from everyone as e
+cross join {{ source('policy', 'settings') }} as p
 left join {{ ref('int_groups_profiled') }} as g on e.group_id = g.group_id
