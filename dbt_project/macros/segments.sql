@@ -19,7 +19,7 @@
     )
 {%- endmacro %}
 
-{# The members: permitted now, absence proved where it counts, nobody that the segment excludes. #}
+{# The members: permitted now, absence proved where it counts, of the stages asked for, nobody that the segment excludes. #}
 {% macro segment_members(people) -%}
     {%- set s = segment() -%}
     (
@@ -41,6 +41,10 @@
     {%- if s.absent %}
     inner join {{ ref('int_absences_proved') }} as f
         on p.person_key = f.person_key and f.segment = '{{ model.name }}'
+    {%- endif %}
+    {%- if s.stages %}
+    inner join {{ ref('int_people_staged') }} as g
+        on p.person_key = g.person_key and g.is_open and {{ one_of('g.stage', s.stages) }}
     {%- endif %}
     {%- if s.excludes %}
     inner join {{ ref('int_exclusions_proved') }} as n

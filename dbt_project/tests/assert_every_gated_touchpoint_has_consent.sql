@@ -1,20 +1,15 @@
--- What passed the gate was permitted when it was collected and is permitted now, by the intervals themselves rather
--- than by their masks.
+-- What passed the gate names the decision that admitted it when it was collected and the one that admits it now, by the
+-- intervals themselves rather than by their masks.
 with gated as (
-    select g.touchpoint_key, g.purpose, g.unit_id, g.scope_bit, g.occurred_at
-    from {{ ref('int_touchpoints_gated_by_purpose') }} as g
+    select touchpoint_key, purpose from {{ ref('int_touchpoints_gated_by_purpose') }}
 ),
 
 admitted as (
-    select
-        g.touchpoint_key,
-        g.purpose,
-        count(*) filter (where i.t0 <= g.occurred_at and g.occurred_at < i.t1) as held_then,
-        count(*) filter (where i.t0 <= {{ as_of() }} and {{ as_of() }} < i.t1) as holds_now
-    from gated as g
-    left join {{ ref('int_consent_intervals') }} as i
-        on g.unit_id = i.unit_id and g.scope_bit = i.scope_bit and i.reason is null
-    group by g.touchpoint_key, g.purpose
+    select touchpoint_key, purpose, count(*) as decisions from {{ ref('int_touchpoints_admitted') }} group by all
 )
 
-select purpose, count(*) as touchpoints from admitted where held_then <> 1 or holds_now <> 1 group by purpose
+select g.purpose, count(*) as touchpoints
+from gated as g
+left join admitted as a on g.touchpoint_key = a.touchpoint_key and g.purpose = a.purpose
+where a.decisions is distinct from 1
+group by g.purpose

@@ -20,6 +20,7 @@ LATE_SHARE = 0.04  # of the records reach us up to ten days late, and so out of 
 MIX = {
     "identity": (0.93, 0.3), "sms_marketing": (0.66, 0.35), "email_marketing": (0.64, 0.3),
     "personalisation": (0.68, 0.2), "mass_content": (0.45, 0.2), "partner_sharing": (0.38, 0.4),
+    "registration": (0.9, 0.1), "full_profile": (0.62, 0.1), "advocacy": (0.12, 0.05),
 }  # fmt: skip
 # purpose → share of the grants that are taken back within the world's days
 TAKEN_BACK = {"identity": 0.012, "sms_marketing": 0.08, "email_marketing": 0.06, "personalisation": 0.04}

@@ -77,10 +77,24 @@ def check_purposes(policy: schema.Policy, found: Findings) -> None:
         found.add(file, ("identity_purpose",), f"`{identity}` cannot permit joining identifiers", remedy)
     for index, purpose in enumerate(purposes):
         _check_purpose(policy, found, purpose, ("purposes", index))
+    _check_stages(policy, found, by_name)
     count = sum(len(purpose.controllers) * len(purpose.categories) for purpose in purposes)
     if count > schema.MAX_SCOPES:
         remedy = "Merge purposes, or list fewer controllers or categories for them"
         found.add(file, ("purposes",), f"{count} scopes; at most {schema.MAX_SCOPES} fit in one mask", remedy)
+
+
+def _check_stages(policy: schema.Policy, found: Findings, purposes: dict[str, schema.Purpose]) -> None:
+    file, stages = "purposes", policy.purposes.stages
+    found.unique(file, ("stages",), [stage.name for stage in stages], "stage", "name")
+    found.unique(file, ("stages",), [s.purpose for s in stages if s.purpose], "purpose of a stage", "purpose")
+    for index, stage in enumerate(stages):
+        path: tuple[Step, ...] = ("stages", index)
+        if stage.purpose is not None:
+            found.known(file, (*path, "purpose"), stage.purpose, purposes, "purpose")
+        if (stage.purpose is None) != (index == 0):
+            remedy = "Leave `purpose:` out" if index == 0 else "Name the purpose whose consent opens it"
+            found.add(file, path, "the first stage needs no consent, and every later one does", remedy)
 
 
 def _check_purpose(policy: schema.Policy, found: Findings, purpose: schema.Purpose, path: tuple[Step, ...]) -> None:
@@ -106,6 +120,11 @@ def _check_purpose(policy: schema.Policy, found: Findings, purpose: schema.Purpo
         if purpose.basis.get(regime) == "opt_out":
             remedy = "Write consent, separate_consent or contract"
             found.add(file, (*path, "basis", regime), f"{regime} is an opt-in regime: silence never permits", remedy)
+    for category, at in purpose.category_since.items():
+        where = (*path, "category_since", category)
+        found.known(file, where, category, purpose.categories, f"category of {purpose.name}")
+        if at.tzinfo is None:
+            found.add(file, where, "not an instant", "Write it with its offset, such as 2026-03-01T00:00:00+08:00")
     if "sensitive" in purpose.categories and "sensitive" not in purpose.separate_consent_for:
         remedy = "Add sensitive to `separate_consent_for:`"
         found.add(file, (*path, "separate_consent_for"), "sensitive data needs separate consent (R-14)", remedy)
@@ -142,6 +161,10 @@ def _check_versions(found: Findings, notice: schema.Notice, path: tuple[Step, ..
         if version.published_at.tzinfo is None or not isinstance(found.raw(file, at), str):
             found.add(file, at, "not an instant", "Write it with its offset, such as 2026-03-01T00:00:00+08:00")
             return
+        for place, name in enumerate(version.purposes or ()):
+            found.known(
+                file, (*path, index, "purposes", place), name, notice.purposes, f"purpose of notice {notice.id}"
+            )
         if not version.texts:
             found.add(file, (*path, index, "texts"), "the version has no text", "Add the text in each language shown")
     for index, (older, newer) in enumerate(itertools.pairwise(notice.versions), start=1):

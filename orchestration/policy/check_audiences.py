@@ -28,9 +28,12 @@ def check_segments(policy: schema.Policy, found: Findings) -> None:
             found.add(
                 "segments", (*at, "name"), f"`{segment.name}` is the name of another model", "Choose another name"
             )
-        for key in ("channels", "destinations", "excludes"):
+        for key in ("channels", "destinations", "excludes", "stages"):
             found.unique("segments", (*at, key), getattr(segment, key), key[:-1])
         _check_excludes(policy, found, segment, at)
+        stages = {stage.name for stage in policy.purposes.stages}
+        for place, stage in enumerate(segment.stages):
+            found.known("segments", (*at, "stages", place), stage, stages, "stage of purposes.yaml")
         _check_discretion(policy, found, segment, at)
         if not found.known("segments", (*at, "purpose"), segment.purpose, purposes, "purpose"):
             continue
@@ -133,11 +136,15 @@ def _check_excludes(policy: schema.Policy, found: Findings, segment: schema.Segm
     segments = {other.name: other for other in policy.segments.segments}
     for place, name in enumerate(segment.excludes):
         path = (*at, "excludes", place)
-        if found.known("segments", path, name, segments, "segment") and (
-            segments[name].controller != segment.controller
-        ):
+        if not found.known("segments", path, name, segments, "segment"):
+            continue
+        other = segments[name]
+        if other.controller != segment.controller:
             remedy = "Exclude segments of the same controller only"
             found.add("segments", path, f"`{name}` belongs to another controller: its people cannot be matched", remedy)
+        if other.excludes or other.stages:
+            what = f"`{name}` leaves people out by exclusion or stage: a withdrawal could hide that they are in it"
+            found.add("segments", path, what, "Exclude a segment without `excludes:` and `stages:`")
 
 
 def _check_cycles(segments: tuple[schema.Segment, ...], found: Findings) -> None:

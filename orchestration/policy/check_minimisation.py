@@ -16,6 +16,7 @@ def check_minimisation(policy: schema.Policy, found: Findings) -> None:
         at: Path_ = ("sources", index)
         if found.known(file, (*at, "source"), of_source.source, sources, "source"):
             _check_field_rules(found, sources[of_source.source], of_source, at)
+            _check_field_stages(policy, found, sources[of_source.source], of_source, at)
     for name in sorted(set(sources) - {rule.source for rule in rules}):
         found.add(
             file, ("sources",), f"source `{name}` has no rules, so none of its fields", "Add a rule for each field"
@@ -42,6 +43,20 @@ def _check_field_rules(found: Findings, source: schema.Source, rules: schema.Sou
         if name not in {rule.field for rule in rules.fields}:
             remedy = f"Add {{field: {name}, category: …, verb: …}}, or remove the field from sources.yaml (R-60)"
             found.add(file, (*at, "fields"), f"`{source.name}.{name}` has no rule, so it is not ingested", remedy)
+
+
+def _check_field_stages(
+    policy: schema.Policy, found: Findings, source: schema.Source, rules: schema.SourceRules, at: Path_
+) -> None:
+    """A stage is one that a consent opens, and never of a field that says who, what or when: a refusal must find it."""
+    stages = {stage.name for stage in policy.purposes.stages if stage.purpose is not None}
+    plain = {identifier.field for identifier in source.identifiers} | {source.event, source.occurred_at.field}
+    for index, rule in enumerate(rules.fields):
+        path = (*at, "fields", index, "stage")
+        if rule.stage is None or not found.known("minimisation", path, rule.stage, stages, "stage with a purpose"):
+            continue
+        if rule.field in plain:
+            found.add("minimisation", path, f"`{rule.field}` says who, what or when", "Remove `stage:`")
 
 
 def _misfit(

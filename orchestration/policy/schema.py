@@ -95,6 +95,7 @@ __all__ = [
     "SourceField",
     "SourceRules",
     "Sources",
+    "Stage",
     "Strict",
     "Text",
     "Transfer",
@@ -177,11 +178,21 @@ class Purpose(Strict):
     requires_impact_assessment: Flag = False
 
 
+class Stage(Strict):
+    """A stage of the relationship with a person (R-10, R-81). The first needs nothing; each later one is opened by the
+    consent to its purpose, and what a later stage collects may not be read before that."""
+
+    name: Name
+    label: Label
+    purpose: Name | None = None
+
+
 class Purposes(Strict):
     """What data may be used for, on what legal basis, and on which channels."""
 
     identity_purpose: Name  # the purpose that permits joining identifiers into a person
     purposes: tuple[Purpose, ...]
+    stages: tuple[Stage, ...] = ()  # from the first visit on
 
 
 class RetentionRule(Strict):
@@ -264,6 +275,7 @@ class Segment(Strict):
     minimum_size: Annotated[int, Field(ge=1)] = 20
     absent: Absent | None = None
     excludes: tuple[Name, ...] = ()  # segments whose people are left out
+    stages: tuple[Name, ...] = ()  # only people of these stages; none: of any
     columns: tuple[MartColumn, ...] = ()
 
     @property

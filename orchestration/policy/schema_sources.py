@@ -192,6 +192,7 @@ class FieldRule(Strict):
     field: Name
     category: CategoryClass
     verb: Verb
+    stage: Name | None = None  # of the relationship: not read before that stage's consent, nor without it
     bucket: Literal["month_of_year", "hour", "hundreds", "year"] | None = None
 
     @model_validator(mode="after")

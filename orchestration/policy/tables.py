@@ -26,6 +26,7 @@ TABLES: dict[str, str] = {
     "purpose_basis": "purpose VARCHAR, regime VARCHAR, basis VARCHAR",
     "purpose_channels": "purpose VARCHAR, channel VARCHAR",
     "purpose_contract_facts": "purpose VARCHAR, fact VARCHAR",
+    "stages": "stage VARCHAR, stage_order INTEGER, purpose VARCHAR, label_zh VARCHAR, label_en VARCHAR",
     "scopes": "scope_bit INTEGER, scope_mask BIGINT, controller VARCHAR, purpose VARCHAR, category VARCHAR, "
     "recipient VARCHAR, needs_separate BOOLEAN, retention_days BIGINT, since TIMESTAMP",
     "sources": "source VARCHAR, controller VARCHAR, event_field VARCHAR",
@@ -112,6 +113,10 @@ def _purpose_rows(policy: schema.Policy) -> dict[str, list[Row]]:
         "purpose_basis": [(p.name, regime, basis) for p in purposes for regime, basis in p.basis.items()],
         "purpose_channels": [(p.name, channel) for p in purposes for channel in p.channels],
         "purpose_contract_facts": [(p.name, fact) for p in purposes for fact in p.contract_facts],
+        "stages": [
+            (stage.name, order, stage.purpose, stage.label.zh, stage.label.en)
+            for order, stage in enumerate(policy.purposes.stages, start=1)
+        ],
         "scopes": [
             (
                 s.bit, s.mask, s.controller, s.purpose, s.category, s.recipient,

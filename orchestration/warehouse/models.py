@@ -13,9 +13,9 @@ from orchestration.warehouse.code_hash import DBT_PROJECT
 
 STAGING = Path("models/staging")
 MARKETING = Path("models/marts/marketing")
+DESCRIPTIVE_COLUMNS = ("item", "store", "account", "city", "tier", "amount", "birth_month")
 CANONICAL_COLUMNS = (
-    "touchpoint_key", "source", "controller", "subject_token", "occurred_at", "raw_event",
-    "item", "store", "account", "city", "tier", "amount", "birth_month",
+    "touchpoint_key", "source", "controller", "subject_token", "occurred_at", "raw_event", *DESCRIPTIVE_COLUMNS
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from orchestration.warehouse.code_hash import DBT_PROJECT
 from orchestration.warehouse.dbt import parse
 from orchestration.warehouse.models import MARKETING, STAGING, Models, staging_name
 from orchestration.warehouse.project_files import generated_files, to_yaml, variables
-from orchestration.warehouse.sensitivity import sensitive_segments
+from orchestration.warehouse.sensitivity import sensitive_segments, staged_columns
 
 CORE = ("macros", "models/intermediate", "models/marts/governance", "tests")
 CORE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
@@ -65,8 +65,8 @@ def _policy_models(policy: Policy, models: Models) -> dict[str, bytes]:
 
 def _dbt_project(policy: Policy, policy_dir: Path, models: Models) -> bytes:
     project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
-    sensitive = sensitive_segments(policy, models)
-    project["vars"] = variables(policy, policy_hash(policy, policy_dir), sensitive)
+    sensitive, staged = sensitive_segments(policy, models), staged_columns(policy, models)
+    project["vars"] = variables(policy, policy_hash(policy, policy_dir), sensitive, staged)
     return to_yaml(project).encode()
 
 

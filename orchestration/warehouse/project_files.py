@@ -28,7 +28,7 @@ SEGMENT_COLUMNS = {
 # Which policy file a policy table is compiled from: its upstream asset.
 POLICY_FILE = {
     "organisation": ("controllers", "identifier_kinds", "identifier_channels", "jurisdictions", "settings", "versions"),
-    "purposes": ("purposes", "purpose_basis", "purpose_channels", "purpose_contract_facts", "scopes"),
+    "purposes": ("purposes", "purpose_basis", "purpose_channels", "purpose_contract_facts", "scopes", "stages"),
     "sources": ("sources", "events", "consent_feeds", "feed_controllers"),
     "minimisation": ("sensitive_values",),
     "retention": ("retention",),
@@ -61,11 +61,14 @@ def generated_files(policy: Policy) -> dict[str, str]:
     return {path: to_yaml({"version": 2, **document}) for path, document in documents.items()}
 
 
-def variables(policy: Policy, policy_hash: str, sensitive: frozenset[str]) -> dict[str, Any]:
+def variables(
+    policy: Policy, policy_hash: str, sensitive: frozenset[str], staged: dict[str, dict[str, str]]
+) -> dict[str, Any]:
     """dbt's vars: what the SQL macros know of the policy beside the tables `policy.*`. No value of any person."""
     return {
         "policy_hash": policy_hash,
         "sources": [source.name for source in policy.sources.sources],
+        "staged_columns": staged,
         "segments": {s.name: _segment_variables(s, policy, s.name in sensitive) for s in policy.segments.segments},
     }
 
@@ -89,6 +92,7 @@ def _segment_variables(segment: Segment, policy: Policy, is_sensitive: bool) -> 
         "parameters": {k: list(v) if isinstance(v, tuple) else v for k, v in segment.parameters.items()},
         "absent": None if segment.absent is None else segment.absent.model_dump(),
         "excludes": list(segment.excludes),
+        "stages": list(segment.stages),
         "minimum_size": segment.minimum_size,
         "channels": list(segment.channels),
         "columns": [{"name": column.name, "type": column.type} for column in segment.columns],

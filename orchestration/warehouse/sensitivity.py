@@ -1,4 +1,5 @@
-"""Whether a segment is sensitive: derived from what its SQL and its parameters name, predicates included (R-22).
+"""Whether a segment is sensitive, derived from what its SQL and its parameters name, predicates included; and which
+columns a source fills from what policy holds back (sensitive fields, fields of a later stage).
 
 A segment that is not sensitive is fed non-sensitive rows only, so a value missed here hides rows; it leaks none."""
 
@@ -11,8 +12,8 @@ import sqlglot
 from sqlglot import exp
 
 from orchestration.errors import AssentError, ExitCode
-from orchestration.policy.schema import Policy, Segment, SensitiveValue
-from orchestration.warehouse.models import CANONICAL_COLUMNS, Models
+from orchestration.policy.schema import FieldRule, Policy, Segment, SensitiveValue, Source
+from orchestration.warehouse.models import CANONICAL_COLUMNS, DESCRIPTIVE_COLUMNS, Models
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
@@ -56,20 +57,41 @@ def reads_sensitive(sql: str, segment: Segment, policy: Policy, columns: frozens
 
 def sensitive_columns(policy: Policy, models: Models) -> frozenset[str]:
     """The canonical columns that some source fills from a field of category `sensitive`."""
+    found = [
+        _filled_by(source, {rule.field for rule in rules if rule.category == "sensitive"}, models)
+        for source, rules in _field_rules(policy)
+    ]
+    return frozenset().union(*found)
+
+
+def staged_columns(policy: Policy, models: Models) -> dict[str, dict[str, str]]:
+    """Canonical column → source → the latest stage of a field that fills it there (R-10)."""
+    order = {stage.name: place for place, stage in enumerate(policy.purposes.stages)}
+    found: dict[str, dict[str, str]] = {}
+    for source, rules in _field_rules(policy):
+        for stage in sorted({rule.stage for rule in rules if rule.stage}, key=lambda name: order[name]):
+            fields = {rule.field for rule in rules if rule.stage == stage}
+            for column in sorted(_filled_by(source, fields, models) & set(DESCRIPTIVE_COLUMNS)):
+                found.setdefault(column, {})[source.name] = stage
+    return found
+
+
+def _field_rules(policy: Policy) -> list[tuple[Source, tuple[FieldRule, ...]]]:
     rules = {rule.source: rule.fields for rule in policy.minimisation.sources}
-    found: set[str] = set()
-    for source in policy.sources.sources:
-        fields = {rule.field for rule in rules.get(source.name, ()) if rule.category == "sensitive"}
-        if not fields:
-            continue
-        sql = models.staging(source).read_text(encoding="utf-8")
-        tree, _ = parse_model(sql, f"the staging model of source {source.name}")
-        if reads_unnamed(tree):
-            return frozenset(CANONICAL_COLUMNS)
-        for projection in (p for select in tree.find_all(exp.Select) for p in select.expressions):
-            if any(_comes_from(name, fields) for name in columns_read(projection)):
-                found.add(projection.alias_or_name)
-    return frozenset(found)
+    return [(source, rules.get(source.name, ())) for source in policy.sources.sources]
+
+
+def _filled_by(source: Source, fields: set[str], models: Models) -> frozenset[str]:
+    """The columns that the source's staging model fills from one of `fields`: all of them where it cannot be told."""
+    if not fields:
+        return frozenset()
+    tree, _ = parse_model(
+        models.staging(source).read_text(encoding="utf-8"), f"the staging model of source {source.name}"
+    )
+    if reads_unnamed(tree):
+        return frozenset(CANONICAL_COLUMNS)
+    projections = (p for select in tree.find_all(exp.Select) for p in select.expressions)
+    return frozenset(p.alias_or_name for p in projections if any(_comes_from(c, fields) for c in columns_read(p)))
 
 
 def parse_model(sql: str, what: str) -> tuple[exp.Expr, list[str]]:
