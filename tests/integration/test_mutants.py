@@ -46,8 +46,6 @@ MUTANTS = {
     "consent never expires": ("coalesce(c.valid_until, timestamp 'infinity')", "timestamp 'infinity'"),
     "a refusal makes the basis laxer": ("not coalesce(d.restricts, true) and e.effective_at", "e.effective_at"),
     "an unlisted jurisdiction is skipped": ("from evidenced where regime is null", "from evidenced where false"),
-    "a contract stands for a consent": ("when bool_or(n.basis = 'contract') and", "when false and"),
-    "the silence of a minor permits": ("g.minor_until <= (", "null <= ("),
     "a child's data is anybody's": ("coalesce(r.t0 < u.minor_until, false)", "false"),
     "the strictest regime loses": ("arg_min(n.basis, s.strictness)", "arg_max(n.basis, s.strictness)"),
 }  # fmt: skip

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from orchestration.policy.loader import load_policy, scopes
-from orchestration.policy.tables import TABLES, retention_days, write_policy_tables
+from orchestration.policy.tables import TABLES, policy_rows, retention_days, write_policy_tables
 from orchestration.policy.vocabulary import vocabulary
 
 
@@ -48,7 +48,7 @@ def test_rows_say_what_yaml_says(con: duckdb.DuckDBPyConnection) -> None:
         "2025-05-31 16:00:00",
     )
     assert one("SELECT value_prefix, is_prefix FROM policy.sensitive_values WHERE field = 'item'") == ("med-", True)
-    assert one("SELECT count(*) FILTER (reads_sensitive), count(*) FROM policy.segments") == (1, 10)
+    assert one("SELECT count(*) FILTER (reads_sensitive), count(*) FROM policy.segments") == (1, 13)
     assert one("SELECT absent_source FROM policy.segments WHERE segment = 'wechat_engaged'") == (None,)
     assert one("SELECT frequency_maximum, quiet_start FROM policy.destinations WHERE destination = 'sms_gateway'") == (
         4,
@@ -57,6 +57,23 @@ def test_rows_say_what_yaml_says(con: duckdb.DuckDBPyConnection) -> None:
     assert one(
         "SELECT needs_separate FROM policy.scopes WHERE purpose = 'sms_marketing' AND category = 'sensitive'"
     ) == (True,)
+    assert one("SELECT purpose FROM policy.stages ORDER BY stage_order LIMIT 1") == (None,)
+    assert one("SELECT count(*), count(DISTINCT purpose) FROM policy.stages") == (4, 3)
+
+
+def test_notice_version_names_what_people_were_told_then() -> None:
+    """A purpose that a later version brings in is not covered by the earlier one (R-35)."""
+    policy = load_policy()
+    privacy, *others = policy.notices.notices
+    first, second = privacy.versions
+    told = privacy.model_copy(update={"versions": (first.model_copy(update={"purposes": ("identity",)}), second)})
+    notices = policy.notices.model_copy(update={"notices": (told, *others)})
+    rows = policy_rows(policy.model_copy(update={"notices": notices}), policy_hash="h", sensitive_segments=frozenset())[
+        "notices"
+    ]
+    named = {(version, purpose) for notice, version, _, _, purpose in rows if notice == "privacy"}
+    assert {purpose for version, purpose in named if version == "1"} == {"identity"}
+    assert {purpose for version, purpose in named if version == "2"} == set(privacy.purposes)
 
 
 def test_reasons_keep_the_order_of_evaluation(con: duckdb.DuckDBPyConnection) -> None:

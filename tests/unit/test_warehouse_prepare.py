@@ -18,7 +18,7 @@ from orchestration.warehouse.models import ModelMissingError, Models
 from orchestration.warehouse.prepare import prepare, project_files
 from orchestration.warehouse.project_files import POLICY_FILE, generated_files, text
 from orchestration.warehouse.relations import DECLARED
-from orchestration.warehouse.sensitivity import SqlUnreadableError, reads_sensitive, sensitive_segments
+from orchestration.warehouse.sensitivity import SqlUnreadableError, reads_sensitive, sensitive_segments, staged_columns
 
 MARKETING = "models/marts/marketing"
 
@@ -169,7 +169,19 @@ def test_sensitive_field_is_followed_through_the_staging_model(policy: Policy) -
     )
     sensitive = policy.model_copy(update={"minimisation": policy.minimisation.model_copy(update={"sources": rules})})
     assert sensitive_segments(policy, Models(SHIPPED)) == {"follow_up"}
-    assert sensitive_segments(sensitive, Models(SHIPPED)) == {"follow_up", "birthday_month"}
+    assert sensitive_segments(sensitive, Models(SHIPPED)) == {"follow_up", "birthday_month", "full_members"}
+
+
+def test_field_of_a_later_stage_is_followed_through_the_staging_model(policy: Policy, tmp_path: Path) -> None:
+    """R-10: what the models call the field does not matter, and what cannot be told is held back as well."""
+    assert staged_columns(policy, Models(SHIPPED)) == {"birth_month": {"app": "full", "in_store": "full"}}
+    staging = tmp_path / "models" / "staging"
+    staging.mkdir(parents=True)
+    (staging / "stg_app__touchpoints.sql").write_text("select to_json(t) as item, 1 as tier from {{ ref('x') }} as t")
+    held_back = staged_columns(policy, Models(tmp_path))
+    assert {column for column, sources in held_back.items() if sources.get("app") == "full"} == {
+        "item", "store", "account", "city", "tier", "amount", "birth_month",
+    }  # fmt: skip
 
 
 def test_leaving_out_sensitive_people_is_sensitive(policy: Policy) -> None:
