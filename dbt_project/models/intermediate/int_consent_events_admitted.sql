@@ -144,12 +144,12 @@ assumed as (
         timestamp 'infinity' as ends_at,
         cast(null as varchar) as end_reason,
         cast(null as varchar) as notice
-    from {{ ref('int_bases_resolved') }} as b
-    inner join identifiers as i on b.group_id = i.group_id
-    inner join {{ source('policy', 'scopes') }} as s on i.controller = s.controller and b.purpose = s.purpose
+    from {{ ref('int_bases_resolved') }} as x
+    inner join identifiers as i on x.group_id = i.group_id
+    inner join {{ source('policy', 'scopes') }} as s on i.controller = s.controller and x.purpose = s.purpose
     cross join {{ source('policy', 'settings') }} as p
-    left join {{ ref('int_groups_profiled') }} as g on b.group_id = g.group_id
-    where b.basis = 'opt_out' and coalesce(s.since <= {{ build_at }}, true)
+    left join {{ ref('int_groups_profiled') }} as g on x.group_id = g.group_id
+    where x.basis = 'opt_out' and coalesce(s.since <= {{ build_at }}, true)
 )
 
 select * from restrictions

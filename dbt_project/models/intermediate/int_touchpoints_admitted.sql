@@ -7,8 +7,8 @@ select
     g.category,
     g.person_key,
     g.occurred_at,
-    c.admitted_by as admitted_by,
-    c.notice as notice,
+    c.admitted_by,
+    c.notice,
     n.admitted_by as admitted_now_by,
     n.notice as notice_now,
     n.consent_until

@@ -15,7 +15,8 @@ select
     {% endfor -%}
     t.permitted_mask
 from {{ ref('int_touchpoints_masked') }} as t
-{%- for stage in stages_held_back() %}
-left join stages as stage_{{ stage }} on t.controller = stage_{{ stage }}.controller and stage_{{ stage }}.stage = '{{ stage }}'
-{%- endfor %}
+{% for stage in stages_held_back() %}
+left join stages as stage_{{ stage }}
+    on t.controller = stage_{{ stage }}.controller and stage_{{ stage }}.stage = '{{ stage }}'
+{% endfor %}
 where t.permitted_mask <> 0 and t.is_known_source and t.person_key is not null
