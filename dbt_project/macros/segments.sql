@@ -32,10 +32,8 @@
         cast(p.{{ column.name }} as {{ column.type }}) as {{ column.name }}
         {%- endfor %}
     from {{ people }} as p
-    inner join {{ ref('int_people_permitted') }} as a
-        on p.person_key = a.person_key
-        and a.purpose = '{{ s.purpose }}'
-        and a.is_sensitive = {{ s.reads_sensitive }}
+    inner join {{ ref('int_segment_people_permitted') }} as a
+        on p.person_key = a.person_key and a.segment = '{{ model.name }}'
     inner join {{ ref('int_audience_keys') }} as k
         on p.person_key = k.person_key and k.purpose = '{{ s.purpose }}'
     {%- if s.absent %}

@@ -125,7 +125,8 @@ from recheck_links
 
 # Whether restriction x is about activation a.
 COVERS = """(x.controller is null or x.controller = a.controller)
-        and (x.purpose is null or x.purpose in (a.purpose, a.identity_purpose, a.transfer_purpose))
+        and (x.purpose is null or x.purpose in (a.purpose, a.identity_purpose, a.transfer_purpose)
+            or list_contains(a.stage_purposes, x.purpose))
         and (x.purpose is not null or x.recipient is null or x.recipient = a.recipient)
         and (x.category is null or x.category <> 'sensitive' or a.reads_sensitive)
         and (x.channel is null or x.channel = a.channel)
@@ -135,15 +136,21 @@ VERDICTS = f"""
 with contract_purposes as (
     select purpose from policy.purpose_basis group by purpose having bool_and(basis = 'contract')
 ),
+stages as (
+    select t.segment, list(g.purpose) as stage_purposes
+    from policy.segment_stages as t inner join policy.stages as g on t.stage = g.stage
+    group by t.segment
+),
 permitted as (
     select a.segment, a.destination, a.person_key, a.contact_token, a.channel, a.consent_until,
         s.purpose, s.controller, s.recipient, s.reads_sensitive, d.transfer_purpose, g.identity_purpose,
-        k.purpose is not null as is_contract
+        k.purpose is not null as is_contract, h.stage_purposes
     from intermediate.int_activations_decided as a
     inner join policy.segments as s on a.segment = s.segment
     inner join policy.destinations as d on a.destination = d.destination
     cross join policy.settings as g
     left join contract_purposes as k on s.purpose = k.purpose
+    left join stages as h on a.segment = h.segment
     where a.reason is null
 ),
 verdicts as (
@@ -165,21 +172,22 @@ verdicts as (
     union all
     -- a jurisdiction learned since may ask for more than the basis on which the build permitted
     select a.segment, a.destination, a.person_key,
-        case when b.basis = 'separate_consent' then 'needs_separate_consent' else 'no_consent' end
+        case when asked.basis = 'separate_consent' then 'needs_separate_consent' else 'no_consent' end
     from permitted as a
     inner join recheck_reach as t on a.person_key = t.person_key
     inner join recheck_consent_events as e
         on t.token = e.token and t.said_by is not distinct from e.controller and e.jurisdiction is not null
     inner join intermediate.int_identifiers_resolved as i on a.person_key = i.person_key
-    cross join policy.settings as g
     left join policy.jurisdictions as j on e.jurisdiction = j.code
-    left join policy.purpose_basis as b
-        on a.purpose = b.purpose and coalesce(j.regime, g.default_regime) = b.regime
+    left join policy.purpose_basis as b on a.purpose = b.purpose and j.regime = b.regime
     left join intermediate.int_bases_resolved as o on i.group_id = o.group_id and a.purpose = o.purpose
     left join intermediate.int_bases_resolved as f on f.group_id is null and a.purpose = f.purpose
-    left join policy.bases as asked on asked.basis = coalesce(b.basis, 'none')
+    -- an unlisted jurisdiction asks for what is asked of people about whom nothing is known
+    left join policy.bases as asked
+        on asked.basis = coalesce(b.basis, case when j.regime is null then f.basis end, 'none')
     left join policy.bases as held on held.basis = coalesce(o.basis, f.basis, 'opt_out')
-    where coalesce(asked.strictness < held.strictness, true)
+    -- a contract and a consent cannot stand for each other
+    where coalesce(asked.strictness < held.strictness or (asked.basis = 'contract') <> (held.basis = 'contract'), true)
 )
 select v.segment, v.destination, v.person_key, arg_min(v.reason, coalesce(r.reason_order, 0)) as reason
 from verdicts as v left join policy.reasons as r on v.reason = r.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +44,7 @@ TABLES: dict[str, str] = {
     "absent_lookback_days BIGINT, label_zh VARCHAR, label_en VARCHAR, owner VARCHAR",
     "segment_channels": "segment VARCHAR, channel VARCHAR",
     "segment_destinations": "segment VARCHAR, destination VARCHAR",
+    "segment_stages": "segment VARCHAR, stage VARCHAR",
     "segment_excludes": "segment VARCHAR, excluded VARCHAR",
     "destinations": "destination VARCHAR, channel VARCHAR, kind VARCHAR, issuer VARCHAR, account VARCHAR, "
     "recipient VARCHAR, role VARCHAR, country VARCHAR, transfer_mechanism VARCHAR, transfer_purpose VARCHAR, "
@@ -54,10 +56,18 @@ TABLES: dict[str, str] = {
 
 
 def write_policy_tables(
-    con: duckdb.DuckDBPyConnection, policy: schema.Policy, *, policy_hash: str, sensitive_segments: frozenset[str]
+    con: duckdb.DuckDBPyConnection,
+    policy: schema.Policy,
+    *,
+    policy_hash: str,
+    sensitive_segments: frozenset[str],
+    stages_read: Mapping[str, frozenset[str]] | None = None,
 ) -> None:
-    """Replaces schema `policy` in the connection's database. A table without rows is typed and empty."""
+    """Replaces schema `policy` in the connection's database. A table without rows is typed and empty.
+
+    `stages_read`: segment → the stages whose columns its SQL reads, beside those that it asks for."""
     rows = policy_rows(policy, policy_hash=policy_hash, sensitive_segments=sensitive_segments)
+    rows["segment_stages"] = _segment_stage_rows(policy, stages_read or {})
     con.execute("CREATE SCHEMA IF NOT EXISTS policy")
     for table, columns in TABLES.items():
         con.execute(f"CREATE OR REPLACE TABLE policy.{table} ({columns})")
@@ -65,6 +75,15 @@ def write_policy_tables(
             one = "(" + ", ".join("?" for _ in rows[table][0]) + ")"
             values = ", ".join([one] * len(rows[table]))
             con.execute(f"INSERT INTO policy.{table} VALUES {values}", [cell for row in rows[table] for cell in row])
+
+
+def _segment_stage_rows(policy: schema.Policy, read: Mapping[str, frozenset[str]]) -> list[Row]:
+    """The stages whose consent a segment rests on."""
+    return [
+        (segment.name, stage)
+        for segment in policy.segments.segments
+        for stage in sorted({*segment.stages, *read.get(segment.name, frozenset())})
+    ]
 
 
 def policy_rows(policy: schema.Policy, *, policy_hash: str, sensitive_segments: frozenset[str]) -> dict[str, list[Row]]:

@@ -33,7 +33,7 @@ POLICY_FILE = {
     "minimisation": ("sensitive_values",),
     "retention": ("retention",),
     "notices": ("notices",),
-    "segments": ("segments", "segment_channels", "segment_destinations", "segment_excludes"),
+    "segments": ("segments", "segment_channels", "segment_destinations", "segment_stages", "segment_excludes"),
     "destinations": ("destinations",),
     "vocabulary": ("methods", "decisions", "bases", "reasons"),
 }

@@ -76,6 +76,18 @@ def staged_columns(policy: Policy, models: Models) -> dict[str, dict[str, str]]:
     return found
 
 
+def stages_read(policy: Policy, models: Models) -> dict[str, frozenset[str]]:
+    """Segment → the stages that the columns in its SQL wait for: taking such a consent back concerns the segment."""
+    staged = staged_columns(policy, models)
+    found = {}
+    for segment in policy.segments.segments if staged else ():
+        sql = models.segment(segment).read_text(encoding="utf-8")
+        tree, _ = parse_model(sql, f"the model of segment {segment.name}")
+        read = set(staged) if reads_unnamed(tree) else columns_read(tree) & set(staged)
+        found[segment.name] = frozenset(stage for column in read for stage in staged[column].values())
+    return found
+
+
 def _field_rules(policy: Policy) -> list[tuple[Source, tuple[FieldRule, ...]]]:
     rules = {rule.source: rule.fields for rule in policy.minimisation.sources}
     return [(source, rules.get(source.name, ())) for source in policy.sources.sources]

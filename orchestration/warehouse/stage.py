@@ -28,7 +28,7 @@ from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.models import Models
 from orchestration.warehouse.publish import published
 from orchestration.warehouse.relations import DECLARED, Columns, relations
-from orchestration.warehouse.sensitivity import sensitive_segments
+from orchestration.warehouse.sensitivity import sensitive_segments, stages_read
 
 Head = tuple[int, str]  # sequence and hash of a ledger record
 
@@ -62,7 +62,13 @@ def stage_inputs(
     con = connect(home, build.path(home))
     try:
         _make_schemas(con)
-        write_policy_tables(con, policy, policy_hash=build.policy_hash, sensitive_segments=sensitive)
+        write_policy_tables(
+            con,
+            policy,
+            policy_hash=build.policy_hash,
+            sensitive_segments=sensitive,
+            stages_read=stages_read(policy, Models(policy_dir)),
+        )
         _write_build(con, build)
         _write_lake(con, home, policy)
         for table, columns in DECLARED["ledger"].items():

@@ -18,7 +18,13 @@ from orchestration.warehouse.models import ModelMissingError, Models
 from orchestration.warehouse.prepare import prepare, project_files
 from orchestration.warehouse.project_files import POLICY_FILE, generated_files, text
 from orchestration.warehouse.relations import DECLARED
-from orchestration.warehouse.sensitivity import SqlUnreadableError, reads_sensitive, sensitive_segments, staged_columns
+from orchestration.warehouse.sensitivity import (
+    SqlUnreadableError,
+    reads_sensitive,
+    sensitive_segments,
+    staged_columns,
+    stages_read,
+)
 
 MARKETING = "models/marts/marketing"
 
@@ -175,6 +181,8 @@ def test_sensitive_field_is_followed_through_the_staging_model(policy: Policy) -
 def test_field_of_a_later_stage_is_followed_through_the_staging_model(policy: Policy, tmp_path: Path) -> None:
     """R-10: what the models call the field does not matter, and what cannot be told is held back as well."""
     assert staged_columns(policy, Models(SHIPPED)) == {"birth_month": {"app": "full", "in_store": "full"}}
+    needed = stages_read(policy, Models(SHIPPED))
+    assert {segment for segment, stages in needed.items() if stages} == {"birthday_month"}
     staging = tmp_path / "models" / "staging"
     staging.mkdir(parents=True)
     (staging / "stg_app__touchpoints.sql").write_text("select to_json(t) as item, 1 as tier from {{ ref('x') }} as t")

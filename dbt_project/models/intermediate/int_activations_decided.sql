@@ -2,7 +2,7 @@
 {% set build_at = as_of() %}
 with asked as (
     select
-        p.segment, g.purpose, g.controller, g.reads_sensitive, g.minimum_size, p.person_key, p.audience_key,
+        p.segment, g.purpose, g.controller, g.minimum_size, p.person_key, p.audience_key,
         p.admitted_by, p.notice, p.consent_until, d.destination, t.channel, t.kind, t.issuer, t.country,
         t.transfer_mechanism, t.transfer_purpose, t.needs_permission, t.sends_on_receipt, t.quiet_start, t.quiet_end,
         t.frequency_maximum, t.frequency_days, o.country as home_country
@@ -26,6 +26,19 @@ contacts as (
         bool_and(coalesce(is_closed, false)) as is_closed
     from {{ ref('int_contact_points') }}
     group by person_key, channel, kind, issuer
+),
+
+-- open for every scope that the segment used of the person
+channels as (
+    select
+        u.segment, u.person_key, n.channel, bool_and(n.is_open) as is_open,
+        count(*) = max(t.scopes) as is_granted
+    from {{ ref('int_segment_scopes_used') }} as u
+    inner join (
+        select segment, person_key, count(*) as scopes from {{ ref('int_segment_scopes_used') }} group by all
+    ) as t on u.segment = t.segment and u.person_key = t.person_key
+    inner join {{ ref('int_channels_granted') }} as n on u.person_key = n.person_key and u.scope_bit = n.scope_bit
+    group by u.segment, u.person_key, n.channel
 ),
 
 deliveries as (
@@ -55,7 +68,7 @@ reasoned as (
             -- activation waits for a current impact assessment (R-93)
             when q.requires_impact_assessment and coalesce(q.impact_assessment_until < {{ build_at }}::date, true)
                 then 'channel_not_allowed'
-            when n.person_key is null then 'channel_not_allowed'
+            when not coalesce(n.is_granted, false) then 'channel_not_allowed'
             when c.token is null then 'no_contact_point'
             when (a.needs_permission and not c.is_open) or c.is_closed then 'permission_missing'
             when not coalesce(n.is_open, true) then 'preference_off'
@@ -67,13 +80,10 @@ reasoned as (
     from asked as a
     cross join local_time as z
     inner join {{ source('policy', 'purposes') }} as q on a.purpose = q.purpose
-    left join {{ ref('int_people_permitted') }} as w
-        on a.person_key = w.person_key and a.purpose = w.purpose and a.reads_sensitive = w.is_sensitive
+    left join {{ ref('int_segment_people_permitted') }} as w on a.segment = w.segment and a.person_key = w.person_key
     left join (select distinct person_key, purpose from {{ ref('int_people_permitted') }} where is_contactable) as x
         on a.person_key = x.person_key and a.transfer_purpose = x.purpose
-    left join {{ ref('int_channels_granted') }} as n
-        on a.person_key = n.person_key and a.purpose = n.purpose and a.channel = n.channel
-        and a.reads_sensitive = n.is_sensitive
+    left join channels as n on a.segment = n.segment and a.person_key = n.person_key and a.channel = n.channel
     left join contacts as c
         on a.person_key = c.person_key and a.channel = c.channel and a.kind = c.kind and a.issuer = c.issuer
     left join deliveries as l on a.person_key = l.person_key and a.destination = l.destination

@@ -1,4 +1,4 @@
--- On which channels a person's consents in force may be used: null is every channel. A restriction of one channel
+-- On which channels a person's consents in force to a scope may be used: null is every channel. A restriction of one channel
 -- closes that channel until a later grant opens it.
 with grants as (
     select u.unit_id, u.person_key, u.controller, e.scope_bit, e.channel, e.effective_at
@@ -19,8 +19,7 @@ denials as (
 
 select
     g.person_key,
-    s.purpose,
-    s.category = 'sensitive' as is_sensitive,
+    g.scope_bit,
     c.channel,
     bool_or(off.effective_at is null or off.effective_at < g.effective_at) as is_open
 from grants as g
@@ -32,4 +31,4 @@ left join denials as whole
 left join denials as off
     on g.unit_id = off.unit_id and g.scope_bit = off.scope_bit and off.channel = c.channel
 where whole.effective_at is null or whole.effective_at < g.effective_at
-group by g.person_key, s.purpose, s.category = 'sensitive', c.channel
+group by g.person_key, g.scope_bit, c.channel
