@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	&& echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-slow lint bench bench-ledger constraints clean
+.PHONY: help install run dev test test-slow lint bench bench-ledger bench-nightly constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ bench: install ## Time each stage for 1 M touchpoints
 
 bench-ledger: $(VENV)/.dev ## Time the consent ledger: import of 1 M records, reading, people's requests
 	$(BIN)/python -m tests.bench_ledger
+
+bench-nightly: $(VENV)/.dev ## What of a night's work grows with history: 20,000 touchpoints a day over 30 to 240 days
+	$(BIN)/python -m tests.bench_nightly
 
 constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve

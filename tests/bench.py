@@ -80,22 +80,28 @@ def main(people: int, days: int) -> None:
 
 
 def run_bare(home: Home, inputs: Path, database: str, run: DbtRun) -> int:
-    """Runs what dbt compiled, models and tests, in an order that dbt could have chosen. Returns how many."""
-    manifest = json.loads((run.target / "manifest.json").read_text())
-    nodes: dict[str, Any] = {key: n for key, n in manifest["nodes"].items() if n["resource_type"] in ("model", "test")}
-    order = TopologicalSorter({key: set(n["depends_on"]["nodes"]) & nodes.keys() for key, n in nodes.items()})
+    """Runs what dbt compiled, models and tests. Returns how many."""
+    nodes = compiled_nodes(run.target)
     con = connect(home, Path(":memory:"))
     try:
         con.execute(f"attach '{inputs}' as \"{database}\"")
         con.execute(f'use "{database}"')
-        for node in (nodes[key] for key in order.static_order()):
-            _run_node(con, node)
+        for node in nodes:
+            run_node(con, node)
     finally:
         con.close()
     return len(nodes)
 
 
-def _run_node(con: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
+def compiled_nodes(target: Path) -> list[dict[str, Any]]:
+    """The models and tests that dbt compiled, in an order that dbt could have chosen."""
+    manifest = json.loads((target / "manifest.json").read_text())
+    nodes: dict[str, Any] = {key: n for key, n in manifest["nodes"].items() if n["resource_type"] in ("model", "test")}
+    order = TopologicalSorter({key: set(n["depends_on"]["nodes"]) & nodes.keys() for key, n in nodes.items()})
+    return [nodes[key] for key in order.static_order()]
+
+
+def run_node(con: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> None:
     sql = node["compiled_code"]
     if node["resource_type"] == "test":
         failures = con.execute(f"select count(*) from ({sql})").fetchone()
