@@ -7,6 +7,12 @@ with weak_grantors as (
     where not is_strong and not restricts
 ),
 
+-- the condition stands in a column of its own: beside the equality it would cost a loop over every pair
+joinable as (
+    select *, case when not is_ambiguous then group_id end as joinable_group
+    from {{ source('identity', 'identifiers') }}
+),
+
 people as (
     select
         i.*,
@@ -17,8 +23,8 @@ people as (
             else i.token
         end as person_token,
         w.identifier_id is not null as has_own_grants
-    from {{ source('identity', 'identifiers') }} as i
-    left join {{ ref('int_groups_joined') }} as j on i.group_id = j.group_id and not i.is_ambiguous
+    from joinable as i
+    left join {{ ref('int_groups_joined') }} as j on i.joinable_group = j.group_id
     left join weak_grantors as w on i.identifier_id = w.identifier_id
 ),
 

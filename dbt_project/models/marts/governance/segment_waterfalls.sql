@@ -1,13 +1,25 @@
 -- From everybody to the exported: what is left after each step, and how many people each reason took.
-with subjects as (
-    select
-        g.segment,
-        count(distinct coalesce(t.person_key, t.identifier_id::varchar)) as everybody,
-        count(distinct t.person_key) as known
+with shared as (
+    -- nobody's, but each stands for somebody
+    select g.segment, count(distinct t.identifier_id) as subjects
     from {{ ref('int_touchpoints_masked') }} as t
     inner join {{ source('policy', 'segments') }} as g
         on t.controller = g.controller and t.occurred_at >= {{ as_of() }} - to_days(g.lookback_days::integer)
+    where t.person_key is null and t.identifier_id is not null
     group by g.segment
+),
+
+persons as (
+    select segment, count(*) as known
+    from {{ ref('int_segment_people_considered') }}
+    group by segment
+),
+
+subjects as (
+    select g.segment, coalesce(p.known, 0) as known, coalesce(p.known, 0) + coalesce(s.subjects, 0) as everybody
+    from {{ source('policy', 'segments') }} as g
+    left join persons as p on g.segment = p.segment
+    left join shared as s on g.segment = s.segment
 ),
 
 people as (
