@@ -91,10 +91,11 @@ def test_no_model_joins_by_comparing_every_pair(con: duckdb.DuckDBPyConnection, 
 
 
 def _loops(con: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
-    """The conditions with an equality that DuckDB would try on every pair of rows."""
+    """The conditions with an equality of columns that DuckDB would try on every pair of rows: a hash join missed."""
     (plan,) = json.loads(con.execute(f"explain (format json) {sql}").fetchall()[0][1])
-    joins = [node for node in _nodes(plan) if node["name"] == "BLOCKWISE_NL_JOIN"]
-    return [str(join["extra_info"]) for join in joins if re.search(r"\w+ = \w+", str(join["extra_info"]))]
+    loops = [str(node["extra_info"]) for node in _nodes(plan) if node["name"] == "BLOCKWISE_NL_JOIN"]
+    # one branch of a CASE can be no hash join: it matches prefixes of policy's few values
+    return [condition for condition in loops if re.search(r"(?<!ELSE )\([a-z]\w* = [a-z]\w*\)", condition)]
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
