@@ -44,12 +44,14 @@ def progress() -> Callable[[str], None]:
 @click.command()
 @click.option("--landing", type=click.Path(path_type=Path, file_okay=False), help="Folder of landing files.")
 @click.option("--as-of", callback=instant, help="T, for what instant to build. Default: the last midnight.")
+@click.option("--rebuild", is_flag=True, help="Build and check again even where nothing has changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_obj
-def run(settings: Settings, landing: Path | None, as_of: datetime | None, as_json: bool) -> int:
+def run(settings: Settings, landing: Path | None, as_of: datetime | None, rebuild: bool, as_json: bool) -> int:
     """Run tonight's build: landing files to lake, ledger, decisions, segments, checks, exports and report.
 
-    A failed or killed build leaves the published generation in force. Exit code 3: good, but files were refused."""
+    A failed or killed build leaves the published generation in force. Where every input is that of the generation in
+    force, it is verified byte for byte and not built again. Exit code 3: good, but files were refused."""
     from orchestration.defs import notes
     from orchestration.defs.launch import launch_build
 
@@ -57,7 +59,7 @@ def run(settings: Settings, landing: Path | None, as_of: datetime | None, as_jso
         if not landing.is_dir():
             raise AssentError("there is no such folder", where=str(landing), remedy="Name a folder with landing files")
         settings = replace(settings, landing=landing.absolute())
-    site = launch_build(settings, as_of=as_of, now=datetime.now(UTC), say=progress())
+    site = launch_build(settings, as_of=as_of, now=datetime.now(UTC), is_rebuild=rebuild, say=progress())
     summary = built_summary(site.home.evidence, site.home.tmp)
     click.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else told(summary, site.home.root))
     refused = sum(counts.get("refused_files", 0) for counts in notes.all_counts(site.home).values())

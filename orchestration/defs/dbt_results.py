@@ -1,11 +1,11 @@
-"""Turns what one `dbt build` left into Dagster's events: statuses and counts only, never a message of dbt's.
+"""Turns what one `dbt build` left, now or when it was released, into Dagster's events: statuses and counts only.
 
-dagster-dbt's own stream would store error texts and failing rows (design §7), so it is not used."""
+Never a message of dbt's: dagster-dbt's own stream would store error texts and failing rows (design §7)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import dagster as dg
 
 from orchestration.defs.failures import stop
 from orchestration.defs.metadata import Made, measured
+from orchestration.warehouse.checks import CheckResult, check_name
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 GOOD = {"success", "pass"}
@@ -53,6 +54,27 @@ def events_of(assets: dg.AssetsDefinition, target: Path, generation: str) -> Ite
     if failed:
         shown = ", ".join(sorted(failed)[:10])
         raise stop(f"{len(failed)} models or tests failed or were skipped: {shown}. Nothing is published")
+
+
+def repeated_events(assets: dg.AssetsDefinition, made: Sequence[CheckResult], generation: str) -> Iterator[Made]:
+    """The same for a generation in force that the run repeats: the verdicts that its receipt holds, and marked so.
+
+    What a build does not run (unit tests of models) is not in it, here as there."""
+    nodes, tests = unique_ids(assets)
+    passed = {check.name: check.passed for check in made}
+    for unique_id, key in nodes.items():
+        if passed.get(check_name(unique_id)):
+            yield dg.MaterializeResult(asset_key=key, metadata=measured({"generation": generation, "is_unchanged": 1}))
+    for unique_id, spec in tests.items():
+        if check_name(unique_id) not in passed:
+            continue
+        yield dg.AssetCheckResult(
+            passed=passed[check_name(unique_id)],
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
+            metadata=measured({"is_unchanged": 1}),
+        )
 
 
 def _results(target: Path) -> dict[str, Mapping[str, Any]]:

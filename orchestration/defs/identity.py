@@ -9,6 +9,7 @@ from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.identity.resolve import resolve_identities
 from orchestration.warehouse.build import Build
+from orchestration.warehouse.repeat import repeated
 
 GROUP = "identity"
 
@@ -32,8 +33,11 @@ def identifiers(site: Site) -> dg.AssetsDefinition:
     )
     def resolve(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         build = attempt(lambda: Build.load(site.home))
-        site.say("identity   joining identifiers")
-        attempt(lambda: resolve_identities(site.home, build, site.policy))
-        return dg.MaterializeResult(metadata=measured({"generation": build.generation}))
+        is_unchanged = attempt(lambda: repeated(site.home, build)) is not None
+        if not is_unchanged:
+            site.say("identity   joining identifiers")
+            attempt(lambda: resolve_identities(site.home, build, site.policy))
+        metadata = measured({"generation": build.generation, "is_unchanged": int(is_unchanged)})
+        return dg.MaterializeResult(metadata=metadata)
 
     return resolve

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+import yaml
+from dagster._core.instance.ref import InstanceRef
 
 from orchestration.atomic import write_bytes
 from orchestration.home import Home
 
 TEMPLATE = Path(__file__).with_name("dagster.yaml")
+STORAGES = {"storage", "run_storage", "event_log_storage", "schedule_storage", "instance_class"}
 
 
 def prepare_instance(home: Home) -> Path:
@@ -21,4 +24,14 @@ def prepare_instance(home: Home) -> Path:
 
 
 def open_instance(home: Home) -> dg.DagsterInstance:
-    return dg.DagsterInstance.from_config(str(prepare_instance(home)))
+    """The instance for a run in this process. A storage that its dagster.yaml names is used as it is."""
+    folder = prepare_instance(home)
+    named = yaml.safe_load((folder / "dagster.yaml").read_bytes()) or {}
+    if STORAGES & set(named):
+        return dg.DagsterInstance.from_config(str(folder))
+    log = {
+        "module": "orchestration.defs.event_log",
+        "class": "HeldEventLog",
+        "config": {"base_dir": str(folder / "history" / "runs")},
+    }
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides={"event_log_storage": log}))

@@ -15,7 +15,7 @@ from orchestration.defs.assembly import assemble
 from orchestration.defs.failure_notice import notify
 from orchestration.defs.instance import open_instance
 from orchestration.defs.jobs import BUILD
-from orchestration.defs.partitions import AS_OF_TAG, NOW_TAG, day_of, end_of_day
+from orchestration.defs.partitions import AS_OF_TAG, NOW_TAG, REBUILD_TAG, day_of, end_of_day
 from orchestration.defs.site import Site, quiet
 from orchestration.demo.clock import end_of_world
 from orchestration.errors import AssentError, ExitCode
@@ -43,9 +43,15 @@ class Failed:
 
 
 def launch_build(
-    settings: Settings, *, as_of: datetime | None, now: datetime, say: Callable[[str], None] = quiet
+    settings: Settings,
+    *,
+    as_of: datetime | None,
+    now: datetime,
+    is_rebuild: bool = False,
+    say: Callable[[str], None] = quiet,
 ) -> Site:
-    """Builds as of `as_of` (default: the end of the last business day, as at night). Returns the site.
+    """Builds as of `as_of` (default: the end of the last business day, as at night). Returns the site. `is_rebuild`:
+    builds even what would only repeat the generation in force.
 
     Raises BuildFailedError, HomeError or PolicyError."""
     say("loading    policy, dbt project, definitions")
@@ -64,6 +70,8 @@ def launch_build(
             remedy=f"organisation.yaml: partitions_from is {first}",
         )
     tags = {AS_OF_TAG: instant.isoformat(), NOW_TAG: now.isoformat()}
+    if is_rebuild:
+        tags[REBUILD_TAG] = "1"
     with site.home.lock():
         failed = _execute(site, day, tags, horizon=max(instant, now) + timedelta(days=2))
     if failed is not None:

@@ -16,6 +16,7 @@ from orchestration.errors import ExitCode
 
 AS_OF_TAG = "assent/as_of"  # an exact T; without it, the end of the partition's business day
 NOW_TAG = "assent/now"  # the demo world's clock; without it, the instant at which the run was created
+REBUILD_TAG = "assent/rebuild"  # builds even what would only repeat the generation in force
 RANGE = ("asset_partition_range_start", "asset_partition_range_end")  # of Dagster's tags for a backfill
 
 
@@ -65,6 +66,11 @@ def moment(context: dg.AssetExecutionContext | dg.OpExecutionContext, site: Site
         return Moment(_instant(tags[AS_OF_TAG], AS_OF_TAG), now)
     key = partition(tags)
     return Moment(min(end_of_day(site, key), now) if key else now, now)
+
+
+def is_rebuild(context: dg.AssetExecutionContext) -> bool:
+    """Was a full build asked for, whatever is in force? Any value of the tag asks."""
+    return REBUILD_TAG in context.run.tags
 
 
 def partition(tags: Mapping[str, str]) -> str | None:

@@ -1,7 +1,7 @@
 """Stage warehouse: inputs staged aside, the dbt models and their tests, the release gate, the published generation."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,19 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
 from orchestration.defs import notes
-from orchestration.defs.dbt_results import events_of
+from orchestration.defs.dbt_results import events_of, repeated_events
+from orchestration.defs.evidence import mart_check_specs
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import Made, measured
-from orchestration.defs.partitions import ONE_DAY, daily, moment
+from orchestration.defs.partitions import ONE_DAY, daily, is_rebuild, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.warehouse import dbt
 from orchestration.warehouse.build import Build
-from orchestration.warehouse.checks import dbt_checks
+from orchestration.warehouse.checks import dbt_checks, wanted_of_dbt
 from orchestration.warehouse.prepare import prepare
 from orchestration.warehouse.publish import publish
+from orchestration.warehouse.repeat import Check, checks_of, find_repeat, repeated
 from orchestration.warehouse.stage import stage_inputs
 
 # dbt's folders are groups of their own, so that the graph of groups reads from left to right.
@@ -29,10 +31,13 @@ GROUP, STAGING = "warehouse", "staging"
 def definitions(site: Site) -> dg.Definitions:
     project = prepare(site.home, site.policy, site.policy_dir)
     manifest = json.loads((project / "target" / "manifest.json").read_bytes())
-    return dg.Definitions(assets=[inputs(site), models(site, project, manifest), generation(site)])
+    wanted = {("dbt", name) for name in wanted_of_dbt(manifest)} | {("marts", name) for name in mart_check_specs(site)}
+    return dg.Definitions(assets=[inputs(site, wanted), models(site, project, manifest), generation(site)])
 
 
-def inputs(site: Site) -> dg.AssetsDefinition:
+def inputs(site: Site, wanted: Collection[Check]) -> dg.AssetsDefinition:
+    """The inputs staged. Where they are those of the generation in force, it is verified and nothing is built again:
+    every later step tells so with `is_unchanged`, and repeats the checks of its receipt, which must be all `wanted`."""
     lakes = [site.key("lake", source.name) for source in site.policy.sources.sources]
     files = [site.key("policy", name) for name in ("organisation", "purposes", "segments", "destinations", "retention")]
 
@@ -61,10 +66,14 @@ def inputs(site: Site) -> dg.AssetsDefinition:
                 ledger_at=site.settings.ledger_at,
             )
         )
+        is_unchanged = not is_rebuild(context) and attempt(lambda: find_repeat(site.home, build, wanted))
+        if is_unchanged:
+            site.say(f"           unchanged: generation {build.generation} is in force, verified, and not built again")
         return dg.MaterializeResult(
             metadata=measured(
                 {
                     "generation": build.generation,
+                    "is_unchanged": int(is_unchanged),
                     "policy_hash": build.policy_hash,
                     "ledger_head": build.ledger_head,
                     "lake_hash": build.lake_hash,
@@ -120,6 +129,12 @@ def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsD
     )
     def build_models(context: dg.AssetExecutionContext) -> Iterator[Made]:
         build = attempt(lambda: Build.load(site.home))
+        receipt = attempt(lambda: repeated(site.home, build))
+        if receipt is not None:
+            made = checks_of(receipt, "dbt")
+            notes.leave(site.home, "dbt", made)
+            yield from repeated_events(context.assets_def, made, build.generation)
+            return
         site.say("dbt        building and testing the models")
         run = attempt(lambda: dbt.run_build(site.home, build.path(site.home), project))
         checks = attempt(lambda: dbt_checks(run.target, project / "target" / "manifest.json"))

@@ -15,6 +15,7 @@ from orchestration.errors import AssentError
 Severity = Literal["error", "warn"]
 CHECKED = ("model", "test", "snapshot", "seed")
 GOOD = {"success", "pass"}
+ALL_RAN = "every model and test ran"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,19 @@ def dbt_checks(target: Path, manifest: Path) -> list[CheckResult]:
     results = _results(target)
     wanted = _wanted(json.loads(manifest.read_bytes()))
     missing = sorted(wanted.keys() - results.keys())
-    whole = CheckResult("dbt", "every model and test ran", not missing, "error", f"{len(missing)} did not run")
+    whole = CheckResult("dbt", ALL_RAN, not missing, "error", f"{len(missing)} did not run")
     return [whole, *(_verdict(unique_id, result) for unique_id, result in sorted(results.items()))]
+
+
+def wanted_of_dbt(manifest: Mapping[str, Any]) -> set[str]:
+    """The names of the checks that a whole `dbt build` of `manifest` makes."""
+    return {ALL_RAN, *(check_name(unique_id) for unique_id in _wanted(manifest))}
+
+
+def check_name(unique_id: str) -> str:
+    """What the check of a model or test of dbt's is called here."""
+    kind, _, name = unique_id.split(".")[:3]
+    return f"{name}: is built" if kind in ("model", "seed", "snapshot") else name
 
 
 def _results(target: Path) -> dict[str, Mapping[str, Any]]:
@@ -66,12 +78,11 @@ def _wanted(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(unique_id: str, result: Mapping[str, Any]) -> CheckResult:
-    kind, _, name = unique_id.split(".")[:3]
     status = str(result["status"])
     failures = result.get("failures")
     return CheckResult(
         stage="dbt",
-        name=f"{name}: is built" if kind in ("model", "seed", "snapshot") else name,
+        name=check_name(unique_id),
         passed=status in GOOD,
         severity="warn" if status == "warn" else "error",
         detail=f"{int(failures)} rows" if isinstance(failures, int) else "",

@@ -1,15 +1,23 @@
-"""The hash of the code that decides: one of the inputs that name a generation."""
+"""The hash of the code that decides, one of the inputs that name a generation; and of the tools that ran it."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 DBT_PROJECT = PACKAGE.parent / "dbt_project"
 SUFFIXES = {".py", ".sql", ".yml"}
 NOT_CODE = {"target", "logs", "dbt_packages", "__pycache__", "demo"}  # the demo makes data; it decides nothing
+
+# They compute and check a generation. Not among its inputs: a generation does not become another by an upgrade.
+TOOLS = (
+    *("duckdb", "dbt-core", "dbt-adapters", "dbt-duckdb", "jinja2", "sqlglot"),
+    *("numpy", "scipy", "pandas", "pyarrow", "great-expectations"),
+)
 
 
 def code_files() -> list[Path]:
@@ -30,3 +38,10 @@ def code_hash() -> str:
         digest.update(path.relative_to(PACKAGE.parent).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+@functools.cache
+def tools_hash() -> str:
+    """SHA-256 (hex) over the versions of Python and of `TOOLS`."""
+    versions = [platform.python_version(), *(f"{name} {version(name)}" for name in TOOLS)]
+    return hashlib.sha256("\n".join(versions).encode()).hexdigest()

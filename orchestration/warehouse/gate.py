@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from orchestration.atomic import write_json
 from orchestration.errors import AssentError
 from orchestration.home import Home
+from orchestration.ingestion.lake import lake_bytes_hash
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult, totals
+from orchestration.warehouse.code_hash import tools_hash
 from orchestration.warehouse.duckdb_settings import connect
 
 REQUIRED_STAGES = frozenset({"dbt", "marts"})  # dbt's tests inside, great-expectations on what leaves
@@ -34,6 +36,10 @@ class Receipt(BaseModel):
     checks_passed: int
     checks_failed: int  # warnings only
     file_sha256: str
+    # What `repeat.py` needs; a receipt without them, of an older Assent, is good, but never spares a build.
+    checks: tuple[CheckResult, ...] = ()
+    tools_hash: str = ""
+    lake_bytes_hash: str = ""
 
 
 def release(home: Home, build: Build, checks: Sequence[CheckResult]) -> Receipt:
@@ -60,6 +66,9 @@ def release(home: Home, build: Build, checks: Sequence[CheckResult]) -> Receipt:
         checks_passed=counted["passed"],
         checks_failed=counted["failed"],
         file_sha256=file_sha256(build.path(home)),
+        checks=tuple(found),
+        tools_hash=tools_hash(),
+        lake_bytes_hash=lake_bytes_hash(home),
     )
     write_json(receipt_path(home, build), receipt.model_dump())
     return receipt
