@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,12 @@ def repeated_events(assets: dg.AssetsDefinition, made: Sequence[CheckResult], ge
     """The same for a generation in force that the run repeats: the verdicts that its receipt holds, and marked so.
 
     What a build does not run (unit tests of models) is not in it, here as there."""
-    nodes, tests = unique_ids(assets)
+    tests = unique_ids(assets)[1]
     passed = {check.name: check.passed for check in made}
-    for unique_id, key in nodes.items():
-        if passed.get(check_name(unique_id)):
-            yield dg.MaterializeResult(asset_key=key, metadata=measured({"generation": generation, "is_unchanged": 1}))
+    for model in _upstream_first(assets):
+        if passed.get(check_name(str(model.metadata[UNIQUE_ID]))):
+            metadata = measured({"generation": generation, "is_unchanged": 1})
+            yield dg.MaterializeResult(asset_key=model.key, metadata=metadata)
     for unique_id, spec in tests.items():
         if check_name(unique_id) not in passed:
             continue
@@ -75,6 +77,13 @@ def repeated_events(assets: dg.AssetsDefinition, made: Sequence[CheckResult], ge
             severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
             metadata=measured({"is_unchanged": 1}),
         )
+
+
+def _upstream_first(assets: dg.AssetsDefinition) -> list[dg.AssetSpec]:
+    """Dagster refuses an asset that is told before what it is made from."""
+    specs = {spec.key: spec for spec in assets.specs}
+    order = TopologicalSorter({key: {dep.asset_key for dep in spec.deps} for key, spec in specs.items()})
+    return [specs[key] for key in order.static_order() if key in specs]
 
 
 def _results(target: Path) -> dict[str, Mapping[str, Any]]:
