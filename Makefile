@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 .DEFAULT_GOAL := help
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-nightly constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
+.PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +48,8 @@ bench-nightly: $(VENV)/.dev ## What of a night's work grows with history: 20,000
 	$(BIN)/python -m tests.bench_nightly
 bench-run: install ## Tell where the seconds of a run on an unchanged home go
 	$(BIN)/python -m tests.bench_run
+bench-ingestion: $(VENV)/.dev ## Time the ingestion of 5 M lines beside DuckDB's bare readers
+	$(BIN)/python -m tests.bench_ingestion
 
 constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve

@@ -4,10 +4,15 @@ Values must be canonical first (`normalise.py`); the issuer is part of the input
 
 from __future__ import annotations
 
+import binascii
+import functools
 import hashlib
-import hmac
+from collections.abc import Iterable
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+from duckdb import func
 
 from orchestration.identity.keys import Keys
 
@@ -16,39 +21,64 @@ BLOCK_BYTES = 64  # of SHA-256, see RFC 2104
 LABELS = {"token": "token", "hash": "keyed hash"}
 
 
+class Mac:
+    """HMAC-SHA256 (RFC 2104) under one key, cut to a token's length.
+
+    Both pads of the key are hashed once: a short message then takes 0.9 us of OpenSSL, where `hmac.digest` takes 3.0 us
+    and SQL over DuckDB's `sha256` 2.3 us."""
+
+    def __init__(self, key: bytes) -> None:
+        block = (hashlib.sha256(key).digest() if len(key) > BLOCK_BYTES else key).ljust(BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digests(self, messages: Iterable[bytes]) -> list[bytes]:
+        """The first bytes of each message's HMAC."""
+        start, finish = self._inner.copy, self._outer.copy
+        found = []
+        for message in messages:
+            inner, outer = start(), finish()
+            inner.update(message)
+            outer.update(inner.digest())
+            found.append(outer.digest()[: TOKEN_CHARACTERS // 2])
+        return found
+
+    def column(self, values: pa.ChunkedArray | pa.Array) -> pa.Array:
+        """The tokens of a column of texts without nulls."""
+        digests = self.digests(values.cast(pa.binary()).to_pylist())
+        offsets = np.arange(0, TOKEN_CHARACTERS * len(digests) + 1, TOKEN_CHARACTERS, dtype=np.int32)
+        data = binascii.hexlify(b"".join(digests))
+        return pa.StringArray.from_buffers(len(digests), pa.py_buffer(offsets), pa.py_buffer(data))
+
+
 class Tokeniser:
-    """The same functions as the SQL macros, for single values."""
+    """The same functions as the SQL ones, for single values."""
 
     def __init__(self, keys: Keys) -> None:
-        self._token_key = keys.derive(LABELS["token"])
-        self._hash_key = keys.derive(LABELS["hash"])
+        self._token, self._hash = (Mac(keys.derive(LABELS[name])) for name in ("token", "hash"))
 
     def token(self, kind: str, issuer: str, canonical: str) -> str:
         """The token of one identifier in canonical form."""
-        return _hmac(self._token_key, f"{kind}|{issuer}|{canonical}")
+        return self._token.digests([f"{kind}|{issuer}|{canonical}".encode()])[0].hex()
 
     def keyed_hash(self, value: str) -> str:
         """A keyed hash of any other value: event ids, lines, fields with verb `token`."""
-        return _hmac(self._hash_key, value)
-
-
-def _hmac(key: bytes, message: str) -> str:
-    return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()[:TOKEN_CHARACTERS]
+        return self._hash.digests([value.encode()])[0].hex()
 
 
 def install(con: duckdb.DuckDBPyConnection, keys: Keys) -> None:
-    """Gives this connection the macros `token(kind, issuer, value)` and `keyed_hash(value)`; NULL gives NULL.
+    """Gives this connection `token(kind, issuer, value)` and `keyed_hash(value)`; NULL gives NULL.
 
-    The keys live in the connection's variables, never in SQL text or a file; a `cursor()` needs its own `install`."""
+    DuckDB never has the keys: no SQL text, plan, variable or file of it can show them."""
     for name, label in LABELS.items():
-        key = keys.derive(label).ljust(BLOCK_BYTES, b"\0")
-        for pad, byte in (("inner", 0x36), ("outer", 0x5C)):
-            con.execute(f"SET VARIABLE assent_{name}_{pad} = ?::BLOB", [bytes(b ^ byte for b in key)])
-    con.execute(f"CREATE OR REPLACE TEMP MACRO keyed_hash(value) AS {_sql_hmac('hash', 'value')}")
-    message = "(kind || '|' || issuer || '|' || value)"
-    con.execute(f"CREATE OR REPLACE TEMP MACRO token(kind, issuer, value) AS {_sql_hmac('token', message)}")
-
-
-def _sql_hmac(name: str, message: str) -> str:
-    inner = f"sha256(getvariable('assent_{name}_inner') || encode({message}))"
-    return f"substr(sha256(getvariable('assent_{name}_outer') || unhex({inner})), 1, {TOKEN_CHARACTERS})"
+        con.create_function(
+            f"assent_{name}",
+            functools.partial(Mac.column, Mac(keys.derive(label))),
+            ["VARCHAR"],
+            "VARCHAR",
+            type=func.PythonUDFType.ARROW,
+        )
+    con.execute("CREATE OR REPLACE TEMP MACRO keyed_hash(value) AS assent_hash(value)")
+    con.execute(
+        "CREATE OR REPLACE TEMP MACRO token(kind, issuer, value) AS assent_token(kind || '|' || issuer || '|' || value)"
+    )
