@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 from collections.abc import Callable
 from datetime import date
 from itertools import pairwise
@@ -24,14 +26,16 @@ def by_day(lines: list[str], received: Ints, calendar: Calendar) -> Days:
 
 
 def write_days(landing: Path, feed: Feed | ConsentFeed, days: Days, calendar: Calendar) -> int:
-    """Writes one file a day, and its marker last. Returns how many files."""
+    """Writes one file a day, and last its marker, which states what it completes. Returns how many files."""
     pack = _packing(feed)
     for index, lines in enumerate(days):
         path = day_path(landing, feed, calendar.day(index))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pack(lines))
+        content = pack(lines)
+        path.write_bytes(content)
         if feed.marker:
-            path.with_name(path.name + feed.marker).write_bytes(b"")
+            stated = {"rows": len(lines), "sha256": hashlib.sha256(content).hexdigest()}
+            path.with_name(path.name + feed.marker).write_text(json.dumps(stated) + "\n", "utf-8")
     return len(days)
 
 

@@ -121,7 +121,7 @@ def _is_data(line: str, delimiter: str, header: list[str], required: set[str]) -
     try:
         cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
     except csv.Error:
-        return False
+        return True  # it breaks off inside quotes
     filled = {name for name, cell in zip(header, cells, strict=False) if cell.strip()}
     return len(cells) == len(header) and bool(required) and required <= filled
 

@@ -13,7 +13,7 @@ import duckdb
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.ingestion import archive, arrivals, lake
-from orchestration.ingestion.intake import Intake, grouped, intakes
+from orchestration.ingestion.intake import Intake, Known, grouped, intakes
 from orchestration.ingestion.landing import deliveries
 from orchestration.ingestion.load import connection, load
 from orchestration.ingestion.reports import RefusedFile, SourceReport, forget_refusals, record_refusal
@@ -96,7 +96,7 @@ class _Run:
     def feed(self, con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
         """Group by group; every verified text is gone from tmp afterwards, whatever happens."""
         self.report.waiting += sum(delivery.is_waiting for delivery in deliveries(self.landing, feed))
-        known = {manifest.batch for manifest in lake.manifests(self.home, self.source.name)}
+        known: Known = {manifest.batch: manifest.read for manifest in lake.manifests(self.home, self.source.name)}
         texts: list[Path] = []
         try:
             for group in grouped(self._opened(feed, known, texts)):
@@ -108,11 +108,11 @@ class _Run:
             for text in texts:
                 text.unlink(missing_ok=True)
 
-    def _opened(self, feed: Feed, known: set[str], texts: list[Path]) -> Iterator[Intake]:
+    def _opened(self, feed: Feed, known: Known, texts: list[Path]) -> Iterator[Intake]:
         for intake in intakes(self.home, self.source, feed, self.landing, known):
             if intake.text is not None:
                 texts.append(intake.text)
-            known.add(intake.batch)
+            known.setdefault(intake.batch, None)
             yield intake
 
     def _group(self, con: duckdb.DuckDBPyConnection, feed: Feed, group: dict[int, Intake]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.home import Home
+from orchestration.ingestion.completeness import check_end, statement_of
 from orchestration.ingestion.lake import batch_of
 from orchestration.ingestion.landing import Delivery, deliveries
 from orchestration.ingestion.readers import open_hashed
@@ -18,6 +19,7 @@ from orchestration.policy.schema import Feed, Source
 # Files are loaded in groups: a night's work is one file per feed, a backlog hundreds of small ones.
 GROUP_BYTES = 128 << 20
 GROUP_FILES = 500
+Known = dict[str, int | None]  # batch → its rows; None in the run that reads it
 
 
 @dataclass
@@ -30,9 +32,10 @@ class Intake:
     text: Path | None = None  # verified UTF-8 in tmp
     is_known: bool = False  # a manifest has it already
     refused: Refused | None = None
+    stated_rows: int | None = None  # by its marker
 
 
-def intakes(home: Home, source: Source, feed: Feed, landing: Path, known: set[str]) -> Iterator[Intake]:
+def intakes(home: Home, source: Source, feed: Feed, landing: Path, known: Known) -> Iterator[Intake]:
     """Every delivery of the feed that is complete, hashed and, where it is new, verified or refused."""
     if feed.format == "table":
         yield from _table(home, source, feed, known)
@@ -42,7 +45,7 @@ def intakes(home: Home, source: Source, feed: Feed, landing: Path, known: set[st
             yield _file(home, source, feed, delivery, known)
 
 
-def _file(home: Home, source: Source, feed: Feed, delivery: Delivery, known: set[str]) -> Intake:
+def _file(home: Home, source: Source, feed: Feed, delivery: Delivery, known: Known) -> Intake:
     intake = Intake(delivery, batch_of(source.name, feed.name, delivery.day, delivery.name), "")
     try:
         if delivery.path.is_symlink():  # it may lead anywhere (fault C4)
@@ -50,10 +53,17 @@ def _file(home: Home, source: Source, feed: Feed, delivery: Delivery, known: set
         intake.input_sha256 = _hash(delivery.path)
         intake.batch = batch_of(source.name, feed.name, delivery.day, intake.input_sha256)
         intake.is_known = intake.batch in known
+        stated = statement_of(delivery)
+        stated.hold_sha256(intake.input_sha256)
+        if (rows := known.get(intake.batch)) is not None:
+            stated.hold_rows(rows)
         if not intake.is_known:
+            stated.require(feed)
+            intake.stated_rows = stated.rows
             intake.text, read = open_hashed(delivery.path, feed.compression, feed.encoding, home.tmp, Limits.of(feed))
             if read != intake.input_sha256:  # somebody is still writing it
                 raise Refused("unreadable")
+            check_end(intake.text, feed)
     except Refused as refused:
         intake.refused = refused
     return intake
@@ -67,7 +77,7 @@ def _hash(path: Path) -> str:
     raise Refused("unreadable")
 
 
-def _table(home: Home, source: Source, feed: Feed, known: set[str]) -> Iterator[Intake]:
+def _table(home: Home, source: Source, feed: Feed, known: Known) -> Iterator[Intake]:
     delivery = Delivery(Path(), f"table {feed.table}", None, None, False)
     try:
         text = dump_table(feed, home.tmp)

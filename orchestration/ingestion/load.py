@@ -58,6 +58,8 @@ def load(
     read: dict[int, int] = {}
     try:
         read = _judge(con, source, feed, group, bounds)
+        for number in [number for number, rows in read.items() if group[number].stated_rows not in (None, rows)]:
+            _refuse(con, group, read, number, Refused("truncated"))
         for number in [number for number, rows in read.items() if rows == 0 and feed.format in ("jsonl", "xml")]:
             _refuse(con, group, read, number, Refused("empty"))
         _hold_to_contract(con, source, group, read)

@@ -9,6 +9,7 @@ from orchestration.policy.schema import Feed
 
 RefusalReason = Literal[
     "truncated",
+    "wrong_marker",
     "corrupt",
     "bomb",
     "wrong_encoding",

@@ -13,7 +13,10 @@ from orchestration.policy.check_sources import FILE, Path_, check_after_ingest, 
 from orchestration.policy.findings import Findings
 
 OF_TABLES = ("url_env", "table", "columns", "constants", "values", "cursor", "zone")
-OF_FILES = {"path": None, "marker": None, "encoding": "utf-8", "after_ingest": schema.AfterIngest()}
+OF_FILES = {
+    "path": None, "marker": None, "marker_states": (), "final_newline": "required", "encoding": "utf-8",
+    "after_ingest": schema.AfterIngest(),
+}  # fmt: skip
 OF_EACH_ROW = ("event_id", "subject_value", "effective_at")
 
 

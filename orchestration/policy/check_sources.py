@@ -18,6 +18,9 @@ FILE = "sources"
 # Folders of the lake beside those of the sources, and the relation beside theirs in schema `lake`.
 RESERVED = {"links", "manifests", "refused", "completeness"}
 Path_ = tuple[Step, ...]
+OF_FILES_ONLY = (
+    ("marker", None), ("marker_states", ()), ("final_newline", "required"), ("compression", "none"), ("footer_rows", 0)
+)  # fmt: skip
 
 
 def check_sources(policy: schema.Policy, found: Findings) -> None:
@@ -161,7 +164,7 @@ def _check_feed_form(found: Findings, feed: schema.Feed, at: Path_) -> None:
             found.add(FILE, (*at, key), f"`{key}:` belongs to format table", "Remove it, or write `format: table`")
     if not is_table and feed.path is None:
         found.add(FILE, at, "a file feed needs `path:`", "Add `path:`, relative to the landing folder")
-    for key, default in (("path", None), ("marker", None), ("compression", "none"), ("footer_rows", 0)):
+    for key, default in (("path", None), *OF_FILES_ONLY):
         if is_table and getattr(feed, key) != default:
             found.add(FILE, (*at, key), f"a table has no `{key}:`", "Remove it")
     if feed.footer_rows and feed.format != "csv":
@@ -212,8 +215,20 @@ def check_paths(policy: schema.Policy, found: Findings) -> None:
             found.add(FILE, (*at, "marker"), "not a suffix", "Write a suffix such as .done")
         elif feed.marker is not None and path.endswith(feed.marker):
             found.add(FILE, (*at, "marker"), "the files themselves end so", "Choose another suffix for the marker")
+        _check_completeness(found, feed, at)
         if not _names_days(feed.day_format):
             found.add(FILE, (*at, "day_format"), "it does not tell one day from another", "Write such as %Y-%m-%d")
+
+
+def _check_completeness(found: Findings, feed: schema.Feed | schema.ConsentFeed, at: Path_) -> None:
+    if feed.marker_states and feed.marker is None:
+        found.add(FILE, (*at, "marker_states"), "without `marker:` there is none to state anything", "Add `marker:`")
+    if feed.final_newline == "optional" and not feed.marker_states:
+        remedy = "Add `marker_states: [sha256]` and such markers, or have each line end with a line end"
+        found.add(FILE, (*at, "final_newline"), "nothing then shows that the last line was cut", remedy)
+    if feed.final_newline == "optional" and feed.format not in ("jsonl", "csv"):
+        found.add(FILE, (*at, "final_newline"), f"{feed.format} has no lines", "Remove it")
+    found.unique(FILE, (*at, "marker_states"), feed.marker_states, "marker statement")
 
 
 def _file_feeds(policy: schema.Policy) -> Iterator[tuple[Path_, schema.Feed | schema.ConsentFeed]]:

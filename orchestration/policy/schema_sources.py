@@ -32,6 +32,9 @@ ConsentField = Literal[
 ]  # fmt: skip
 TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
 
+MarkerStates = Literal["rows", "sha256"]
+FinalNewline = Literal["required", "optional"]
+
 
 class SourceField(Strict):
     """One column of a source after reading. `unit` and format belong to the type."""
@@ -71,6 +74,8 @@ class Feed(Strict):
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     footer_rows: Annotated[int, Field(ge=0, le=10)] = 0
     marker: str | None = None  # suffix of the completion marker's file name, e.g. ".done"
+    marker_states: tuple[MarkerStates, ...] = ()  # what a marker must state of its file, or the file is refused
+    final_newline: FinalNewline = "required"  # a last line without its end is a cut one
     columns: dict[Name, Column | str]  # field <- raw column
     ignored_columns: tuple[str, ...] = ()  # known, named, never read into the lake
     constants: dict[Name, str] = Field(default_factory=dict)
@@ -167,6 +172,8 @@ class ConsentFeed(Strict):
     day_format: str = "%Y-%m-%d"
     encoding: Encoding = "utf-8"
     marker: str | None = None
+    marker_states: tuple[MarkerStates, ...] = ()
+    final_newline: FinalNewline = "required"
     # Of a table or view: the variable with the SQLAlchemy URL, its name, and what its columns mean.
     url_env: EnvName | None = None
     table: TableName | None = None

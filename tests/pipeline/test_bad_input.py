@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import ExitCode
+from tests.markers import mark
 from tests.pipeline.conftest import AS_OF, Finished, assent, make_demo
 
 HEADER = "小票行号,类型,时间,会员码,手机号,姓名,生日,项目,金额,门店,城市,等级"
@@ -45,7 +46,7 @@ def plant(landing: Path) -> None:
     }
     for name, content in files.items():
         (landing / name).write_bytes(content)
-        (landing / f"{name}{'.done' if name.startswith('web') else '.ok'}").touch()
+        mark(landing / name, ".done" if name.startswith("web") else ".ok")
 
 
 @pytest.fixture(scope="module")

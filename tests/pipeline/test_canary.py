@@ -17,6 +17,7 @@ import pytest
 from orchestration.errors import ExitCode
 from orchestration.policy.loader import SHIPPED
 from tests.leaks import forms, plant_everywhere, scan
+from tests.markers import mark
 from tests.pipeline.conftest import AS_OF, Finished, assent, make_demo
 
 EMAIL, PHONE, OPENID = "canary_7f3a@example.invalid", "13977700423", "oCanary7f3aKq9_openid"
@@ -37,7 +38,7 @@ def append(path: Path, rows: list[Row | str], *, marker: str = "") -> None:
         with path.open("ab") as file:
             file.write(text.encode())
     if marker:
-        path.with_name(path.name + marker).touch()
+        mark(path, marker)
 
 
 def plant_online(landing: Path, day: str) -> None:
@@ -69,7 +70,7 @@ def plant_online(landing: Path, day: str) -> None:
         *(message(OPENID, seconds + n, event) for n, event in enumerate(("subscribe", "CLICK", "VIEW", EMAIL))),
         message(OPENID, seconds + 4, f"CLICK]]></Event><Content><![CDATA[{NAME} {PHONE}"),
         message(OPENID, EMAIL, "CLICK"), message(f"{OPENID}\u202e{PHONE}", seconds, "CLICK"),
-        f"<xml><FromUserName>{OPENID}</FromUserName><{PHONE}>{NAME}",
+        f"<xml><FromUserName>{OPENID}</FromUserName><{PHONE}>{NAME}</xml>",
     ])  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def plant_tills(landing: Path, day: str) -> None:
         rows += [{**row, "小票行号": EMAIL, "金额": EMAIL}, {**row, "生日": f"{BIRTHDAY} {NAME}"}]
         lines = [",".join(values.get(name, "") for name in header.strip().split(",")) + "\n" for values in rows]
         path.write_bytes("".join([header, *lines, *rest]).encode("gb18030"))
+        mark(path, ".ok")
 
 
 def plant_consent(landing: Path, day: str) -> None:
@@ -188,9 +190,10 @@ def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished]
         plant(home / "landing", NEXT)
     web = home / "landing" / "web" / f"tag-{NEXT}.jsonl.gz"
     web.write_bytes(web.read_bytes()[:-6])  # refused whole: it stays
+    mark(web)
     till = home / "landing" / "in_store" / f"till-{NEXT.replace('-', '')}.csv"
     till.write_bytes(f"小票行号,{PHONE}\n{NAME},{EMAIL}\n".encode("gb18030"))
-    till.with_name(till.name + ".ok").touch()
+    mark(till, ".ok")
     policy = broken_policy(tmp_path / "failing" / "policy")
     failed = run(home, "--policy", str(policy), "run", "--as-of", "2026-11-22T01:00:00+08:00")
     assert failed.code == ExitCode.FAILED, failed.err

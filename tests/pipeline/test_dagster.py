@@ -25,6 +25,7 @@ from orchestration.defs.sensors import NEWS_TAG, consent_withdrawal_sensor, land
 from orchestration.defs.site import Site
 from orchestration.settings import Settings
 from orchestration.warehouse.publish import published
+from tests.markers import mark
 from tests.pipeline.conftest import AS_OF, Finished
 from tests.pipeline.test_withdrawal import CONTACT, PERSONA, audience, withdraw
 
@@ -199,7 +200,7 @@ def test_failed_run_is_told_to_the_webhook_without_values(settled: Site, webhook
     url, bodies = webhook
     site = replace(settled, settings=replace(settled.settings, failure_webhook=url))
     (site.landing / "consent" / "events-2026-11-22.jsonl").write_text(json.dumps({"phone": CONTACT}) + "\n")
-    (site.landing / "consent" / "events-2026-11-22.jsonl.done").touch()
+    mark(site.landing / "consent" / "events-2026-11-22.jsonl")
     con = sqlite3.connect(site.home.ledger_db)
     con.execute("PRAGMA writable_schema = on")
     con.execute(f"UPDATE sqlite_schema SET sql = 'CREATE TABLE \"{CONTACT}\" (' WHERE type = 'table'")

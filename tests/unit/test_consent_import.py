@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from orchestration.identity.vault import Vault
 from orchestration.ingestion.quarantine import read_quarantine
 from orchestration.policy.loader import load_policy
 from orchestration.settings import Settings
+from tests.markers import mark
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 POLICY = load_policy()
@@ -337,7 +339,7 @@ def test_feed_from_landing_waits_for_its_marker_and_is_deleted_after(desk: Desk)
     file.write_text(json.dumps(row()) + "\n", encoding="utf-8")
     assert import_feeds(desk.home, POLICY, desk.keys, desk.home.landing, now=NOW)["consent_center"].waiting == 1
     assert desk.staged() == []
-    file.with_name(file.name + ".done").touch()
+    mark(file)
     report = import_feeds(desk.home, POLICY, desk.keys, desk.home.landing, now=NOW)["consent_center"]
     assert (report.accepted, report.waiting) == (1, 0)
     assert list(folder.iterdir()) == []
@@ -426,3 +428,59 @@ def test_import_command_reports_counts_and_refusal_by_exit_code(desk: Desk) -> N
     assert result.exit_code == 3 and "empty" in output
     result, _ = invoke(desk, "import", str(good), "--feed", "nobody")
     assert isinstance(result.exception, AssentError) and "paper_forms" in str(result.exception)
+
+
+def in_landing(desk: Desk, name: str, data: bytes, said: str) -> ImportReport:
+    (desk.home.landing / "consent").mkdir(exist_ok=True)
+    (desk.home.landing / "consent" / name).write_bytes(data)
+    (desk.home.landing / "consent" / f"{name}.done").write_text(said, "utf-8")
+    return import_feeds(desk.home, POLICY, desk.keys, desk.home.landing, now=NOW)["consent_center"]
+
+
+def test_consent_file_cut_at_any_line_is_refused_by_its_marker_and_its_feed_incomplete(desk: Desk) -> None:
+    """The line that is gone may be the withdrawal: nobody may be added by a file that was cut."""
+    rows = [row(), row(event_id="e2", purpose="email_marketing"), row(event_id="e3", decision="withdraw")]
+    lines = [json.dumps(each).encode() + b"\n" for each in rows]
+    said = hashlib.sha256(b"".join(lines)).hexdigest()
+    for kept in (1, 2):
+        report = in_landing(desk, "events-2026-11-19.jsonl", b"".join(lines[:kept]), said)
+        assert report.refused == {"consent/events-2026-11-19.jsonl": "truncated"}
+        assert (report.accepted, desk.staged(), desk.feed()["is_incomplete"]) == (0, [], True)
+    assert in_landing(desk, "events-2026-11-19.jsonl", b"".join(lines), said).accepted == 3
+    assert not desk.feed()["is_incomplete"]
+
+
+def test_consent_marker_must_state_what_policy_demands(desk: Desk) -> None:
+    data = json.dumps(row()).encode() + b"\n"
+    for said in ("", '{"rows": 1}', "whole"):
+        report = in_landing(desk, "events-2026-11-19.jsonl", data, said)
+        assert report.refused == {"consent/events-2026-11-19.jsonl": "wrong_marker"}
+        assert desk.feed()["is_incomplete"]
+
+
+@pytest.mark.parametrize("feed", ["consent_center", "paper_forms"])
+def test_rows_that_a_marker_states_are_counted_before_anything_is_appended(desk: Desk, feed: str) -> None:
+    """Also beside a file that somebody names."""
+    chosen = FEEDS[feed].model_copy(update={"marker": ".rows", "marker_states": ("rows",)})
+    path = desk.folder / "named"
+    lines = [CSV, PAPER, PAPER.replace("f1", "f2")] if chosen.format == "csv" else [
+        json.dumps(row(event_id=event_id)) + "\n" for event_id in ("e1", "e2")
+    ]  # fmt: skip
+    path.write_text("".join(lines), "utf-8")
+    marker = desk.folder / "named.rows"
+    for said, accepted in (('{"rows": 3}', 0), ('{"rows": 1}', 0), ('{"rows": 2}', 2)):
+        marker.write_text(said, "utf-8")
+        report = import_file(desk.home, POLICY, desk.keys, chosen, path, now=NOW)
+        assert (report.accepted, len(desk.staged())) == (accepted, accepted)
+        assert report.refused == ({} if accepted else {"named": "truncated"})
+        assert desk.feed(feed)["is_incomplete"] is (accepted == 0)
+
+
+def test_consent_file_whose_last_line_has_no_end_is_refused(desk: Desk) -> None:
+    whole = (CSV + PAPER).encode()
+    assert deliver_csv(desk, whole[:-1]).refused == {"forms.csv": "truncated"}
+    assert desk.staged() == []
+    path = desk.folder / "cut.jsonl"
+    path.write_text(json.dumps(row()), "utf-8")
+    refused = import_file(desk.home, POLICY, desk.keys, FEEDS["consent_center"], path, now=NOW).refused
+    assert refused == {"cut.jsonl": "truncated"}

@@ -23,6 +23,8 @@ from orchestration.demo.commands import demo, last_midnight
 from orchestration.demo.personas import ALIASES, PATH, Personas, load_personas, offset_ms
 from orchestration.demo.world import WRITERS, WorldReport, make_world
 from orchestration.errors import AssentError, HomeError
+from orchestration.ingestion.completeness import statement_of
+from orchestration.ingestion.landing import Delivery
 from orchestration.policy.loader import load_policy
 from orchestration.policy.schema import Column, ConsentFeed, Feed
 
@@ -109,7 +111,13 @@ def test_every_day_has_every_file_and_marker(world: tuple[Path, WorldReport]) ->
         for day in days():
             path = day_file(landing, feed, day)
             assert path.stat().st_size > 0
-            assert not feed.marker or path.with_name(path.name + feed.marker).is_file()
+            marker = path.with_name(path.name + feed.marker) if feed.marker else None
+            if marker is not None:
+                stated = statement_of(Delivery(path, path.name, day, marker, True))
+                assert stated.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+                raw = path.read_bytes()
+                text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+                assert stated.rows == text.count(b"\n") - (2 if feed.format == "csv" else 0)  # header and footer
     assert report.files == len(feeds) * DAYS + 1  # and one file delivered twice
     assert report.days == DAYS
 

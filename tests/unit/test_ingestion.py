@@ -70,7 +70,7 @@ def test_landing_file_goes_only_where_landing_is_ours(
     world = World.make(tmp_path, {**JSONL, "marker": ".done"}, after_ingest={"action": action})
     landing = world.landing if is_ours else tmp_path / "theirs"
     landing.mkdir(exist_ok=True)
-    for name, content in (("s-2026-01-01.jsonl", json.dumps(row(1))), ("s-2026-01-01.jsonl.done", "")):
+    for name, content in (("s-2026-01-01.jsonl", json.dumps(row(1)) + "\n"), ("s-2026-01-01.jsonl.done", "")):
         (landing / name).write_text(content, "utf-8")
     assert world.ingest(landing).accepted == 1
     assert bool(list(landing.iterdir())) is is_left
@@ -141,11 +141,10 @@ def test_wechat_messages_cannot_be_ended_or_forged_from_inside(tmp_path: Path) -
         + message("&lt;")
         + message("one", "<Event><Deep>view</Deep></Event>")
         + message("two", "<Event>view</Event><Extra>1</Extra>")
-        + message("three", "<Event>view</Event><Event>buy</Event>")
-        + "<xml><FromUserName><![CDATA[cut",
+        + message("three", "<Event>view</Event><Event>buy</Event>"),
     )  # fmt: skip
     report = world.ingest()
-    assert dict(report.quarantined_by_reason) == {"malformed": 5, "unknown_field": 1}
+    assert dict(report.quarantined_by_reason) == {"malformed": 4, "unknown_field": 1}
     assert world.lake("raw_event, note") == [("view", forged), ("view", "a ]> b ]]")]
 
 

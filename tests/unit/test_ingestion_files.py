@@ -12,6 +12,7 @@ import pytest
 
 from orchestration.ingestion.readers import line_batches, open_lines
 from orchestration.ingestion.refusal import Limits, Refused
+from tests.markers import mark
 from tests.unit.ingestion_world import FIXTURES, World, row
 
 GOOD = gzip.compress(b"one\ntwo\n" * 5000, mtime=0)
@@ -146,6 +147,8 @@ def test_csv_spectrum_parses_as_expected(tmp_path: Path, name: str) -> None:
         {
             "format": "csv",
             "path": "s.csv",
+            "marker": ".done",
+            "final_newline": "optional",  # three of them have none
             "columns": {f"c_{position}": column for position, column in enumerate(header)},
             "constants": constants,
         },
@@ -153,7 +156,7 @@ def test_csv_spectrum_parses_as_expected(tmp_path: Path, name: str) -> None:
         identifiers=[],
         fields=[*fields, {"name": "event"}, {"name": "at"}],
     )
-    world.put("s.csv", data)
+    mark(world.put("s.csv", data))
     report = world.ingest()
     assert (report.read, report.accepted) == (len(expected), len(expected))
     found = world.lake(", ".join(f"coalesce(c_{position}, '')" for position in range(len(header))))

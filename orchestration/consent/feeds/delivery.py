@@ -27,10 +27,11 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.identity.vault import Vault
+from orchestration.ingestion.completeness import Statement, check_end, statement_of
 from orchestration.ingestion.lake import Manifest, batch_of, manifest_path, write_manifest
 from orchestration.ingestion.landing import Delivery
 from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
-from orchestration.ingestion.readers import open_hashed
+from orchestration.ingestion.readers import line_batches, open_hashed
 from orchestration.ingestion.refusal import Limits, Refused
 from orchestration.policy.schema import ConsentFeed, Policy
 
@@ -67,7 +68,9 @@ class Intake:
         verified: Path | None = None
         try:
             verified, sha256 = open_hashed(self._delivery.path, "none", self._feed.encoding, self._home.tmp, Limits())
-            return self._read(verified, sha256)
+            stated = statement_of(self._delivery)
+            stated.hold_sha256(sha256)
+            return self._read(verified, sha256, stated)
         except Refused as error:
             refused = error
         finally:
@@ -94,11 +97,17 @@ class Intake:
             table.finish()
         return report
 
-    def _read(self, verified: Path, sha256: str) -> ImportReport:
+    def _read(self, verified: Path, sha256: str, stated: Statement) -> ImportReport:
         self.batch = batch_of(self.source, self._feed.name, self._delivery.day, sha256)
-        if manifest_path(self._home, self.source, self.batch).is_file():
+        known = manifest_path(self._home, self.source, self.batch)
+        if known.is_file():
+            stated.hold_rows(Manifest.model_validate_json(known.read_bytes()).read)
             self.is_durable = True
             return ImportReport(redelivered=1)
+        if self._delivery.marker is not None:  # a file that somebody names has one only where it lies beside it
+            stated.require(self._feed)
+        check_end(verified, self._feed)
+        self._count(verified, stated)
         report = ImportReport()
         with _uncollected():
             for judged in self._judged(verified):
@@ -109,16 +118,22 @@ class Intake:
         self._finish(report, sha256)
         return report
 
+    def _count(self, verified: Path, stated: Statement) -> None:
+        """A file that is broken, cut or empty is refused before anything of it is appended."""
+        if self._feed.format == "csv":
+            stated.hold_rows(sum(1 for _ in csv_rows(verified)))
+            return
+        rows = sum(batch.num_rows for batch in line_batches(verified))
+        stated.hold_rows(rows)
+        if not rows:
+            raise Refused("empty")
+
     def _judged(self, verified: Path) -> Iterator[Judged]:
         judge = Judge(self._policy, self._keys, self._feed, self.batch, self._now)
         if self._feed.format == "csv":
-            for _ in csv_rows(verified):
-                pass  # a broken CSV is refused before anything is appended
             for rows in _chunks(csv_rows(verified)):
                 yield judge_rows(rows, judge)
             return
-        if not any(json_lines(verified)):
-            raise Refused("empty")
         patterns = Patterns(judge)
         for lines in json_lines(verified):
             yield judge_lines(lines, judge, patterns)

@@ -65,10 +65,12 @@ def import_file(
     ledger_at: LedgerAt = IN_HOME,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Imports one file, which is left where it is. Hold the home's lock."""
+    """Imports one file, which is left where it is, and holds it to its marker where one lies beside it. Hold the home's
+    lock."""
     if feed.format == "table":
         raise AssentError("the feed reads a table, not files", where=feed.name, remedy="Import it without a file")
-    delivery = Delivery(path, path.name, None, None, True)
+    marker = path.with_name(path.name + feed.marker) if feed.marker is not None else None
+    delivery = Delivery(path, path.name, None, marker if marker is not None and marker.is_file() else None, True)
     with open_ledger(home, keys, ledger_at) as (ledger, _):
         return Intake(home, policy, keys, feed, ledger, delivery, now, progress or _quiet).run()
 
