@@ -45,7 +45,7 @@ class Stage:
         tokeniser, found = Tokeniser(self.keys), []
         for alias, value in persona.identifiers.items():
             kind, issuer, _ = ALIASES[alias]
-            plain = canonical(kinds[kind], value, region=self.policy.organisation.phone_region)
+            plain = canonical(kinds[kind], value, self.policy.organisation)
             if plain is not None:
                 found.append(tokeniser.token(kind, issuer, plain))
         return found

@@ -38,10 +38,8 @@ class Identifiers:
     def _subject(self, kind: str, issuer: str, value: str) -> tuple[Subject | None, Contact | None]:
         if (kind, issuer) not in self._issuers or not value:
             return None, None
-        rule, organisation = self._kinds[kind], self._organisation
-        plain = canonical(
-            rule, value, region=organisation.phone_region, virtual_prefixes=organisation.virtual_phone_prefixes
-        )
+        rule = self._kinds[kind]
+        plain = canonical(rule, value, self._organisation)
         if plain is None:
             return None, None
         token = self._token(kind, issuer, plain)

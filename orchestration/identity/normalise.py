@@ -1,12 +1,13 @@
 """Brings identifier values into one canonical form, or to None where a value identifies nobody.
 
 `canonical` does one value; `install` and `canonical_sql` do columns: plain values in SQL, only the rest in Python.
-What is masked, virtual, mangled by a spreadsheet or a placeholder is never an identifier."""
+What is masked, virtual, mangled by a spreadsheet or, by policy, a placeholder is never an identifier."""
 
 from __future__ import annotations
 
 import functools
 import re
+import string
 import unicodedata
 from collections.abc import Callable
 
@@ -15,21 +16,34 @@ import phonenumbers
 import pyarrow as pa
 from duckdb import func
 
+from orchestration.ingestion.quoting import text as literal
 from orchestration.policy.schema import IdentifierKind, Organisation
 
-PLACEHOLDERS = frozenset({"null", "none", "nil", "nan", "undefined", "unknown", "n/a", "na", "(null)", "anonymous"})
 MAX_EMAIL = 254  # RFC 5321
 # Chinese mobiles, a subset of what phonenumbers holds valid (a test says so); everything else goes to phonenumbers.
 CN_MOBILE = r"1(?:[38][0-9]|4[57]|[59][0-35-9]|6[25-7]|7[0-35-8])[0-9]{8}"
 PHONE_CHARACTERS = re.compile(r"(?:\+ *)?\(?[0-9][0-9 ().·-]*")
 SEPARATORS = str.maketrans("", "", " ().·-")
+# Placeholders are compared with only A-Z made small: Python and SQL differ on other capitals.
+SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def canonical(kind: IdentifierKind, value: str, *, region: str, virtual_prefixes: tuple[str, ...] = ()) -> str | None:
-    """The canonical form of one value, or None. `region` is the country of phones without a country code."""
+def canonical(kind: IdentifierKind, value: str, organisation: Organisation) -> str | None:
+    """The canonical form of one value, or None."""
     if kind.normalise == "phone":
-        return phone(value, region, virtual_prefixes)
-    return {"email": email, "number": number, "opaque": opaque}[kind.normalise](value)
+        found = phone(value, organisation.phone_region, organisation.virtual_phone_prefixes)
+    else:
+        found = {"email": email, "number": number, "opaque": opaque}[kind.normalise](value)
+    exact, beginnings = _placeholders(kind, organisation)
+    small = found.translate(SMALL) if found else ""
+    return None if small in exact or small.startswith(beginnings) else found
+
+
+def _placeholders(kind: IdentifierKind, organisation: Organisation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What identifies nobody: whole values, and beginnings of values (`test@*` in policy)."""
+    rules = sorted(organisation.placeholders_of(kind))
+    exact = tuple(rule for rule in rules if not rule.endswith("*"))
+    return exact, tuple(rule.removesuffix("*") for rule in rules if rule.endswith("*"))
 
 
 def _clean(value: str) -> str | None:
@@ -41,9 +55,9 @@ def _clean(value: str) -> str | None:
 
 
 def opaque(value: str) -> str | None:
-    """An id as the platform gave it: letters keep their case. None for placeholders, all zeros and masked values."""
+    """An id as the platform gave it: letters keep their case. None for all zeros and masked values."""
     text = _clean(value)
-    if text is None or text.lower() in PLACEHOLDERS or "*" in text or not text.strip(" 0-"):
+    if text is None or "*" in text or not text.strip(" 0-"):
         return None
     return text
 
@@ -85,7 +99,7 @@ def phone(value: str, region: str, virtual_prefixes: tuple[str, ...]) -> str | N
 
 
 def install(con: duckdb.DuckDBPyConnection, organisation: Organisation) -> None:
-    """Gives this connection the macros that `canonical_sql` calls: `canonical_phone` and so on, NULL for NULL."""
+    """Gives this connection the macros that `canonical_sql` calls: one per kind in policy, NULL for NULL."""
     region, prefixes = organisation.phone_region, organisation.virtual_phone_prefixes
     slow: dict[str, Callable[[str], str | None]] = {
         "opaque": opaque,
@@ -104,20 +118,35 @@ def install(con: duckdb.DuckDBPyConnection, organisation: Organisation) -> None:
             f"CREATE OR REPLACE TEMP MACRO canonical_{name}(value) AS "
             f"CASE WHEN value IS NULL THEN NULL WHEN {condition} THEN {fast} ELSE canonical_{name}_slow(value) END"
         )
+    for kind in organisation.identifier_kinds:
+        form = f"canonical_{kind.normalise}(value)"
+        con.execute(
+            f"CREATE OR REPLACE TEMP MACRO identifier_{kind.name}(value) AS "
+            f"CASE WHEN {_is_placeholder(kind, organisation, form)} THEN NULL ELSE {form} END"
+        )
 
 
 def canonical_sql(kind: IdentifierKind, expression: str) -> str:
     """The SQL expression for the canonical form of a VARCHAR expression; `install` must have run."""
-    return f"canonical_{kind.normalise}({expression})"
+    return f"identifier_{kind.name}({expression})"
+
+
+def _is_placeholder(kind: IdentifierKind, organisation: Organisation, form: str) -> str:
+    plain = f"translate({form}, {literal(string.ascii_uppercase)}, {literal(string.ascii_lowercase)})"
+    # lower() gives the same for ASCII, where bytes are characters, and is 25 times as fast
+    small = f"CASE WHEN strlen({form}) = length({form}) THEN lower({form}) ELSE {plain} END"
+    exact, beginnings = _placeholders(kind, organisation)
+    tests = [f"starts_with({small}, {literal(beginning)})" for beginning in beginnings]
+    if exact:
+        tests.append(f"({small}) IN ({', '.join(map(literal, exact))})")
+    return " OR ".join(tests) or "false"
 
 
 _PLAIN = "regexp_full_match(value, '[ -~]*')"
-_PLACEHOLDER_LIST = ", ".join(f"'{word}'" for word in sorted(PLACEHOLDERS))
 # name → (what gives the canonical form, when that is enough). Everything else is left to the Python function.
 FAST: dict[str, tuple[str, str]] = {
     "opaque": (
-        f"CASE WHEN lower(trim(value)) IN ({_PLACEHOLDER_LIST}) OR contains(value, '*') "
-        "OR trim(value, ' 0-') = '' THEN NULL ELSE trim(value) END",
+        "CASE WHEN contains(value, '*') OR trim(value, ' 0-') = '' THEN NULL ELSE trim(value) END",
         _PLAIN,
     ),
     "number": ("nullif(regexp_extract(trim(value), '^0*([1-9][0-9]{0,37})(?:\\.0*)?$', 1), '')", _PLAIN),

@@ -53,9 +53,14 @@ def check_organisation(policy: schema.Policy, found: Findings) -> None:
         if not names:
             found.add(file, (key,), f"`{key}` is empty", "Name at least one")
     found.unique(file, ("jurisdictions",), [j.code for j in org.jurisdictions], "jurisdiction", "code")
+    found.unique(file, ("identity", "placeholders"), org.identity.placeholders, "placeholder")
     for index, kind in enumerate(org.identifier_kinds):
         path: tuple[Step, ...] = ("identifier_kinds", index)
         found.unique(file, (*path, "channels"), kind.channels, "channel")
+        found.unique(file, (*path, "placeholders"), kind.placeholders, "placeholder")
+        if kind.anchor and kind.reissued_after_days is not None:
+            what = f"`{kind.name}` anchors a person, so it is never issued anew"
+            found.add(file, (*path, "reissued_after_days"), what, "Remove `reissued_after_days:`")
         if kind.anchor and kind.strength == "weak":
             found.add(
                 file, (*path, "anchor"), f"`{kind.name}` is weak, so it cannot anchor a person", "Remove `anchor:`"

@@ -37,6 +37,7 @@ from orchestration.policy.types import (
     FieldType,
     Flag,
     Label,
+    Links,
     Name,
     Regime,
     Strict,
@@ -69,8 +70,10 @@ __all__ = [
     "Frequency",
     "Identifier",
     "IdentifierKind",
+    "Identity",
     "Jurisdiction",
     "Label",
+    "Links",
     "MartColumn",
     "Minimisation",
     "Name",
@@ -112,8 +115,12 @@ class Controller(Strict):
     contact: Text | None = None  # where a person may write or call, as every receipt says it
 
 
+# A value in lower case, or a beginning of values: `test@*`. A `*` anywhere else is the mask of a masked value.
+Placeholder = Annotated[str, StringConstraints(pattern=r"^[^A-Z*\s][^A-Z*]{0,62}\*?$")]
+
+
 class IdentifierKind(Strict):
-    """A kind of identifier: how strong its grants are and how its values become canonical."""
+    """A kind of identifier: how strong its grants are, how its values become canonical, and when it joins nobody."""
 
     name: Name
     label: Label
@@ -122,6 +129,20 @@ class IdentifierKind(Strict):
     normalise: Literal["phone", "email", "opaque", "number"]
     contact: Flag = False  # its plain value goes to the vault, for activation
     channels: tuple[Channel, ...] = ()  # the channels on which it is a contact point
+    placeholders: tuple[Placeholder, ...] = ()  # further canonical values that identify nobody, beside those of all
+    max_links: Links | None = None  # instead of `identity.max_links`
+    # When its links to a second anchor of a class begin so long after the last link to the first, it was issued anew:
+    # older links and grants are a stranger's. Closer than that, or without this number, both share it: ambiguous.
+    reissued_after_days: Days | None = None
+
+
+class Identity(Strict):
+    """When an identifier identifies nobody, or too many (design §4)."""
+
+    placeholders: tuple[Placeholder, ...]  # canonical values of any kind; A-Z is read as a-z
+    # An identifier in force with more others is a shared code, a kiosk or a default value: ambiguous. For a strong kind
+    # only strong others count, because one person's browsers come and go.
+    max_links: Links
 
 
 class Jurisdiction(Strict):
@@ -144,6 +165,7 @@ class Organisation(Strict):
     partitions_from: date
     controllers: tuple[Controller, ...]
     identifier_kinds: tuple[IdentifierKind, ...]
+    identity: Identity
     jurisdictions: tuple[Jurisdiction, ...]
     # Where no jurisdiction is evidenced the strictest basis holds that a purpose states for any regime; one without a
     # basis in this regime is denied. Opt-out is never assumed.
@@ -156,6 +178,13 @@ class Organisation(Strict):
     virtual_phone_prefixes: tuple[Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{2,13}$")], ...] = ()
     outbox_group: Name | None = None
     beside: Beside = Beside()
+
+    def placeholders_of(self, kind: IdentifierKind) -> frozenset[str]:
+        """Every value or beginning of values that identifies nobody as a `kind`."""
+        return frozenset((*self.identity.placeholders, *kind.placeholders))
+
+    def max_links_of(self, kind: IdentifierKind) -> int:
+        return kind.max_links or self.identity.max_links
 
 
 class Purpose(Strict):

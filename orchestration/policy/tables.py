@@ -17,7 +17,8 @@ Row = tuple[Any, ...]
 TABLES: dict[str, str] = {
     "versions": "policy_hash VARCHAR",
     "controllers": "controller VARCHAR, country VARCHAR",
-    "identifier_kinds": "kind VARCHAR, is_strong BOOLEAN, is_anchor BOOLEAN, is_contact BOOLEAN",
+    "identifier_kinds": "kind VARCHAR, is_strong BOOLEAN, is_anchor BOOLEAN, is_contact BOOLEAN, "
+    "max_links BIGINT, reissued_after_days BIGINT",
     "identifier_channels": "kind VARCHAR, channel VARCHAR",
     "jurisdictions": "code VARCHAR, regime VARCHAR",
     "settings": "zone VARCHAR, default_regime VARCHAR, unknown_age VARCHAR, minor_below_years BIGINT, "
@@ -105,7 +106,13 @@ def _organisation_rows(policy: schema.Policy) -> dict[str, list[Row]]:
     kinds = org.identifier_kinds
     return {
         "controllers": [(c.name, c.country) for c in org.controllers],
-        "identifier_kinds": [(k.name, k.strength == "strong", k.anchor, k.contact) for k in kinds],
+        "identifier_kinds": [
+            (
+                k.name, k.strength == "strong", k.anchor, k.contact,
+                org.max_links_of(k), k.reissued_after_days,
+            )
+            for k in kinds
+        ],
         "identifier_channels": [(k.name, channel) for k in kinds for channel in k.channels],
         "jurisdictions": [(j.code, j.regime) for j in org.jurisdictions],
         "settings": [

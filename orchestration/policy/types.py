@@ -12,6 +12,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 Flag = Annotated[bool, Field(strict=True)]  # true or false; "no" is text, not false (fault C14)
 Days = Annotated[int, Field(ge=1, le=36500)]
+Links = Annotated[int, Field(ge=1, le=1_000_000)]
 
 CategoryClass = Literal["identification", "behaviour", "transaction", "preference", "sensitive"]
 Channel = Literal["wechat_oa", "wechat_mp", "wecom", "sms", "email", "push", "call", "store", "ads"]

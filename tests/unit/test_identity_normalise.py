@@ -12,15 +12,15 @@ from orchestration.identity.normalise import CN_MOBILE, canonical, canonical_sql
 from orchestration.policy.loader import load_policy
 from orchestration.policy.schema import IdentifierKind
 
-ORGANISATION = load_policy().organisation
-KINDS = {kind.name: kind for kind in ORGANISATION.identifier_kinds}
-NUMBER = IdentifierKind.model_validate({**KINDS["member"].model_dump(by_alias=True), "normalise": "number"})
+SHIPPED = load_policy().organisation
+KINDS = {kind.name: kind for kind in SHIPPED.identifier_kinds}
+NUMBER = KINDS["member"].model_copy(update={"name": "number", "normalise": "number", "placeholders": ("9*", "17")})
 ALL = {"phone": KINDS["phone"], "email": KINDS["email"], "opaque": KINDS["openid"], "number": NUMBER}
+ORGANISATION = SHIPPED.model_copy(update={"identifier_kinds": (*SHIPPED.identifier_kinds, NUMBER)})
 
 
 def one(kind: IdentifierKind, value: str) -> str | None:
-    prefixes = ORGANISATION.virtual_phone_prefixes
-    return canonical(kind, value, region=ORGANISATION.phone_region, virtual_prefixes=prefixes)
+    return canonical(kind, value, ORGANISATION)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,15 @@ def one(kind: IdentifierKind, value: str) -> str | None:
         ("email", "a\u202eb@example.com", None),
         ("email", "a@" + "b" * 253, None),
         ("opaque", " oXyZ_1 ", "oXyZ_1"),
+        ("phone", "138 8888 8888", None),
+        ("email", "Test@example.com", None),
+        ("email", "latest@example.com", "latest@example.com"),
         ("opaque", "null", None),
+        ("opaque", " Null ", None),
+        ("opaque", "Unknown_7", None),
+        ("opaque", "well-unknown", "well-unknown"),
+        ("opaque", "未知", None),
+        ("opaque", "0", None),
         ("opaque", "UNDEFINED", None),
         ("opaque", "- 0", None),
         ("opaque", "00000000-0000-0000-0000-000000000000", None),
@@ -67,6 +75,8 @@ def one(kind: IdentifierKind, value: str) -> str | None:
         ("number", "17850.5", None),
         ("number", "-1", None),
         ("number", "0", None),
+        ("number", "17", None),
+        ("number", "0091", None),
     ],
 )
 def test_value_becomes_canonical_or_nobody(kind: str, value: str, expected: str | None) -> None:
@@ -74,7 +84,7 @@ def test_value_becomes_canonical_or_nobody(kind: str, value: str, expected: str 
 
 
 PIECES = st.sampled_from([*"0123456789", "138", "86", "+", "+86", "-", " ", ".", ".0", "(", ")", "*", "@", "a", "B",
-                          "É", "E+10", "转", "５", "\u00a0", "\u200b", "\t", "null", "İ", "'"])  # fmt: skip
+                          "É", "E+10", "转", "５", "\u00a0", "\u200b", "\t", "null", "NONE", "test", "unknown_", "未知", "17", "İ", "'"])  # fmt: skip
 VALUES = st.lists(PIECES, max_size=16).map("".join) | st.from_regex(rf"\A(?:\+?86)?{CN_MOBILE}\Z")
 
 
@@ -121,5 +131,27 @@ def test_null_stays_null_and_slow_values_are_done_once_each() -> None:
 def test_other_regions_have_no_chinese_shortcut() -> None:
     con = duckdb.connect()
     install(con, ORGANISATION.model_copy(update={"phone_region": "GB", "virtual_phone_prefixes": ()}))
-    found = con.execute("SELECT canonical_phone('020 7946 0018'), canonical_phone('13812345678')").fetchone()
+    british, chinese = (canonical_sql(KINDS["phone"], f"'{value}'") for value in ("020 7946 0018", "13812345678"))
+    found = con.execute(f"SELECT {british}, {chinese}").fetchone()
     assert found == ("+442079460018", None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), st.sampled_from(["", " "]), st.sampled_from(["", "7", "@example.com"]), st.data())
+def test_placeholder_of_policy_identifies_nobody_on_either_path(
+    name: str, pad: str, tail: str, data: st.DataObject
+) -> None:
+    """Whatever the letter case: a whole value, or a beginning with anything after it."""
+    rule = data.draw(st.sampled_from(sorted(SHIPPED.placeholders_of(KINDS[name]))))
+    value = pad + data.draw(st.sampled_from([rule, rule.upper()])).replace("*", tail or "x")
+    found = CON.execute(f"SELECT {canonical_sql(KINDS[name], '$1')}", [value]).fetchone()
+    assert found == (one(KINDS[name], value),) == (None,)
+
+
+def test_placeholder_rules_are_those_of_policy_and_nothing_else() -> None:
+    """Without its rule the same value is an identifier: nothing in the code knows it."""
+    bare = SHIPPED.model_copy(update={"identity": SHIPPED.identity.model_copy(update={"placeholders": ()})})
+    con = duckdb.connect()
+    install(con, bare)
+    assert canonical(KINDS["openid"], "unknown", bare) == "unknown"
+    assert con.execute(f"SELECT {canonical_sql(KINDS['openid'], '$1')}", ["unknown"]).fetchone() == ("unknown",)
