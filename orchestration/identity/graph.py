@@ -1,6 +1,7 @@
-"""People as parts of a graph of identifiers: components, cut where an identifier would join two people (design §4).
+"""People as parts of a graph of identifiers, cut where an identifier would join two people (design §4).
 
-Arrays only; what the nodes are, and where links come from, is in `resolve.py`."""
+Arrays only; what the nodes are, and where links come from, is in `numbering.py`. Nodes are numbered so that the smallest
+of a group is the one that names it: anchors first, then other strong identifiers, then weak ones."""
 
 from __future__ import annotations
 
@@ -17,6 +18,85 @@ NONE = -1
 
 
 @dataclass(frozen=True)
+class Nodes:
+    """What policy says of each identifier; strong ones are numbered before weak ones."""
+
+    is_strong: Bools
+    anchor_class: Ints  # numbers the (kind, issuer) of an anchor, NONE for the rest
+    max_links: Ints
+
+    def __len__(self) -> int:
+        return len(self.is_strong)
+
+    def take(self, chosen: Ints) -> Nodes:
+        return Nodes(self.is_strong[chosen], self.anchor_class[chosen], self.max_links[chosen])
+
+
+@dataclass(frozen=True)
+class Links:
+    """Distinct pairs (m, 2) that a record ever named, the smaller node first, and whether each is in force."""
+
+    ends: Ints
+    in_force: Bools
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is one person. Every number is a node, so it means the same in any order of arrival."""
+
+    group: Ints  # the node that names each node's group; an ambiguous node is a group of its own
+    is_ambiguous: Bools
+    reach: Ints  # the smallest node that any path of links ever on record leads to, through nobody ambiguous
+    degree: Ints  # how many others in force count for `max_links`
+    holds: Bools  # per link: it really joins its ends, being in force, not cut, and of no ambiguous identifier
+
+
+def resolve_people(nodes: Nodes, links: Links) -> People:
+    """Joins strong identifiers first, then lets each weak one belong to the only strong group that it leads to."""
+    degree = count_links(nodes, links)
+    strong = links.in_force & nodes.is_strong[links.ends].all(axis=1)
+    weak = np.flatnonzero(links.in_force & ~strong)
+    people = partition(len(nodes), links.ends[strong], nodes.anchor_class, degree > nodes.max_links)
+    is_open = np.zeros(len(links), dtype=np.bool_)
+    is_open[strong] = ~people.is_cut
+
+    # A strong group is one node by now, and any two of them conflict: what would join them is weak.
+    is_name = nodes.is_strong & ~people.is_ambiguous & (people.group == np.arange(len(nodes)))
+    weak = weak[~people.is_ambiguous[links.ends[weak]].any(axis=1)]
+    is_open[weak] = True
+    contracted = people.group[links.ends[weak]]
+    around = partition(len(nodes), contracted, np.where(is_name, 0, NONE), people.is_ambiguous)
+    group = around.group[people.group]
+    holds = is_open & ~around.is_ambiguous[links.ends].any(axis=1)
+    return People(group, around.is_ambiguous, reach_of(links.ends, around.is_ambiguous), degree, holds)
+
+
+def count_links(nodes: Nodes, links: Links) -> Ints:
+    """The distinct others in force of each node; for a strong one only the strong."""
+    a, b = links.ends[links.in_force].T
+    counts_a, counts_b = (~nodes.is_strong[x] | nodes.is_strong[y] for x, y in ((a, b), (b, a)))
+    return np.bincount(a[counts_a], minlength=len(nodes)) + np.bincount(b[counts_b], minlength=len(nodes))
+
+
+def reach_of(ends: Ints, is_ambiguous: Bools) -> Ints:
+    """Components over links ever on record; a denial begins or ends at an ambiguous node and never passes through."""
+    return components(len(is_ambiguous), ends[~is_ambiguous[ends].any(axis=1)])
+
+
+def components(nodes: int, links: Ints) -> Ints:
+    """For each node the smallest node of its connected component. `links` is (m, 2)."""
+    ones = np.ones(len(links), dtype=np.int32)  # int8 would add up to nothing where 256 links join the same two
+    graph = coo_array((ones, (links[:, 0], links[:, 1])), shape=(nodes, nodes))
+    count, labels = connected_components(graph, directed=False)
+    smallest: Ints = np.full(count, nodes, dtype=np.int64)
+    np.minimum.at(smallest, labels, np.arange(nodes))
+    return np.asarray(smallest[labels], dtype=np.int64)
+
+
+@dataclass(frozen=True)
 class Partition:
     """`group[i]` is the smallest node of i's group; an ambiguous node is a group of its own."""
 
@@ -25,22 +105,12 @@ class Partition:
     is_cut: Bools  # per link: it joined two conflicting anchors directly
 
 
-def components(nodes: int, links: Ints) -> Ints:
-    """For each node the smallest node of its connected component. `links` is (m, 2)."""
-    ones = np.ones(len(links), dtype=np.int8)
-    graph = coo_array((ones, (links[:, 0], links[:, 1])), shape=(nodes, nodes))
-    count, labels = connected_components(graph, directed=False)
-    smallest: Ints = np.full(count, nodes, dtype=np.int64)
-    np.minimum.at(smallest, labels, np.arange(nodes))
-    return np.asarray(smallest[labels], dtype=np.int64)
+def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> Partition:
+    """Cuts the graph until no group holds two anchors of one class. `is_shared` nodes are ambiguous from the start.
 
-
-def partition(nodes: int, links: Ints, anchor_class: Ints) -> Partition:
-    """Cuts the graph until no group holds two anchors of one class.
-
-    `anchor_class[i]` numbers the (kind, issuer) of an anchor, NONE for the rest. Each pass spreads, per class, the
-    anchors of the groups that hold two of them. It ends: two anchors in one group always meet in something to cut."""
-    is_ambiguous = np.zeros(nodes, dtype=np.bool_)
+    Each pass spreads, per class, the anchors of the groups that hold two of them. It ends: two anchors in one group
+    always meet in something to cut."""
+    is_ambiguous = is_shared.copy()
     is_cut = np.zeros(len(links), dtype=np.bool_)
     open_links = np.arange(len(links))
     while True:

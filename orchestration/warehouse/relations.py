@@ -35,7 +35,7 @@ _DECLARED: dict[str, dict[str, str]] = {
     "identity": {
         "identifiers": "identifier_id BIGINT, controller VARCHAR, token VARCHAR, kind VARCHAR, issuer VARCHAR, "
         "is_strong BOOLEAN, is_anchor BOOLEAN, is_ambiguous BOOLEAN, group_id BIGINT, group_token VARCHAR, "
-        "group_size BIGINT, is_whole BOOLEAN",
+        "group_size BIGINT, is_whole BOOLEAN, held_since TIMESTAMP",
         "denial_reach": "identifier_id BIGINT, group_id BIGINT",
         "purpose_keys": "purpose VARCHAR, key VARCHAR",
         "links": "controller VARCHAR, token_a VARCHAR, kind_a VARCHAR, issuer_a VARCHAR, token_b VARCHAR, "

@@ -137,7 +137,9 @@ def test_other_regions_have_no_chinese_shortcut() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from(sorted(KINDS)), st.sampled_from(["", " "]), st.sampled_from(["", "7", "@example.com"]), st.data())
+@given(
+    st.sampled_from(sorted(KINDS)), st.sampled_from(["", " "]), st.sampled_from(["", "7", "@example.com"]), st.data()
+)
 def test_placeholder_of_policy_identifies_nobody_on_either_path(
     name: str, pad: str, tail: str, data: st.DataObject
 ) -> None:

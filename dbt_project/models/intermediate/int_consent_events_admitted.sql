@@ -3,12 +3,15 @@
 -- A restriction that names a purpose means it, whichever recipient it names beside it.
 {% set build_at = as_of() %}
 with identifiers as (
-    select identifier_id, controller, token, is_strong, group_id from {{ source('identity', 'identifiers') }}
+    select
+        identifier_id, controller, token, is_strong, group_id,
+        coalesce(held_since, timestamp '-infinity') as held_since    -- what was granted before, a former holder granted
+    from {{ source('identity', 'identifiers') }}
 ),
 
 decided as (
     select
-        e.seq, i.identifier_id, i.is_strong, i.group_id, e.controller, e.purpose, e.category, e.recipient, e.channel,
+        e.seq, i.identifier_id, i.is_strong, i.group_id, i.held_since, e.controller, e.purpose, e.category, e.recipient, e.channel,
         e.method, e.is_separate, e.is_guardian, e.notice_id, e.notice_version, e.effective_at, e.valid_until, d.reason,
         coalesce(d.restricts, true) as restricts,
         e.decision = 'presumed_denial' as is_presumed
@@ -98,7 +101,7 @@ consents as (
     left join {{ source('policy', 'methods') }} as m on c.method = m.method
     left join notices as n
         on c.notice_id = n.notice_id and c.notice_version = n.version and c.scope_purpose = n.purpose
-    where not c.restricts and c.effective_at <= {{ build_at }}
+    where not c.restricts and c.effective_at <= {{ build_at }} and c.effective_at >= c.held_since
 ),
 
 contracts as (
@@ -123,7 +126,8 @@ contracts as (
     left join {{ ref('int_groups_profiled') }} as g on i.group_id = g.group_id
     left join {{ ref('int_bases_resolved') }} as own on i.group_id = own.group_id and s.purpose = own.purpose
     left join {{ ref('int_bases_resolved') }} as fallback on fallback.group_id is null and s.purpose = fallback.purpose
-    where coalesce(own.basis, fallback.basis) = 'contract' and c.effective_at <= {{ build_at }}
+    where coalesce(own.basis, fallback.basis) = 'contract'
+        and c.effective_at <= {{ build_at }} and c.effective_at >= i.held_since
 ),
 
 -- an opt-out regime permits until opted out, for those whose jurisdiction is on record; never what was collected

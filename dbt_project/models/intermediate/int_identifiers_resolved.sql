@@ -45,6 +45,7 @@ select
     is_strong,
     is_anchor,
     is_ambiguous,
+    held_since,
     group_id,
     person_key,
     is_joined,

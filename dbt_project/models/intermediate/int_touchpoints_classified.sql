@@ -32,9 +32,10 @@ select
         else e.category
     end as category,
     i.identifier_id,
-    i.person_key,
-    coalesce(i.is_ambiguous, false) as is_ambiguous,
-    coalesce(i.unit_id, 0) as unit_id
+    -- before its present holder had the identifier, somebody else touched
+    case when t.occurred_at < i.held_since then null else i.person_key end as person_key,
+    coalesce(i.is_ambiguous or t.occurred_at < i.held_since, false) as is_ambiguous,
+    case when t.occurred_at < i.held_since then 0 else coalesce(i.unit_id, 0) end as unit_id
 from {{ ref('int_touchpoints_unioned') }} as t
 left join {{ source('policy', 'sources') }} as s on t.source = s.source
 left join {{ source('policy', 'events') }} as e on t.source = e.source and t.raw_event = e.raw_event
