@@ -1,7 +1,7 @@
 """People as parts of a graph of identifiers, cut where an identifier would join two people (design §4).
 
-Arrays only; what the nodes are, and where links come from, is in `numbering.py`. Nodes are numbered so that the smallest
-of a group is the one that names it: anchors first, then other strong identifiers, then weak ones."""
+Arrays only; what the nodes are, and where links come from, is in `numbering.py`. Nodes are numbered so that the
+smallest of a group is the one that names it: anchors first, then other strong identifiers, then weak ones."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Numbers the identifiers and links of a build for `graph.py`: which there are, which links are in force at T, and since
-when an identifier is in the hands of its holder. Not here: who is one person."""
+"""Numbers the identifiers and links of a build for `graph.py`: which there are, which links are in force at T, and
+since when an identifier is in the hands of its holder. Not here: who is one person."""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ def test_value_becomes_canonical_or_nobody(kind: str, value: str, expected: str 
 
 
 PIECES = st.sampled_from([*"0123456789", "138", "86", "+", "+86", "-", " ", ".", ".0", "(", ")", "*", "@", "a", "B",
-                          "É", "E+10", "转", "５", "\u00a0", "\u200b", "\t", "null", "NONE", "test", "unknown_", "未知", "17", "İ", "'"])  # fmt: skip
+                          "É", "E+10", "转", "５", "\u00a0", "\u200b", "\t", "null", "NONE",
+                          "test", "unknown_", "未知", "17", "İ", "'"])  # fmt: skip
 VALUES = st.lists(PIECES, max_size=16).map("".join) | st.from_regex(rf"\A(?:\+?86)?{CN_MOBILE}\Z")
 
 
