@@ -52,7 +52,9 @@ def links(people: list[dict[str, str]]) -> pa.Table:
 
 @pytest.mark.fault("H4")
 @pytest.mark.parametrize("names", FILES, ids="+".join)
-def test_exact_keys_never_join_two_people(names: tuple[str, ...], record_property: Callable[[str, object], None]) -> None:
+def test_exact_keys_never_join_two_people(
+    names: tuple[str, ...], record_property: Callable[[str, object], None]
+) -> None:
     people = records(names)
     con = make_tables()
     con.execute("UPDATE policy.identifier_kinds SET max_links = 20")

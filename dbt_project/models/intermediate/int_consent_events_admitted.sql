@@ -126,7 +126,8 @@ contracts as (
     left join {{ ref('int_groups_profiled') }} as g on i.group_id = g.group_id
     left join {{ ref('int_bases_resolved') }} as own on i.group_id = own.group_id and s.purpose = own.purpose
     left join {{ ref('int_bases_resolved') }} as fallback on fallback.group_id is null and s.purpose = fallback.purpose
-    where coalesce(own.basis, fallback.basis) = 'contract'
+    where
+        coalesce(own.basis, fallback.basis) = 'contract'
         and c.effective_at <= {{ build_at }} and c.effective_at >= i.held_since
 ),
 
