@@ -1,249 +1,252 @@
-"""Random small worlds for the differential test, and how a world reaches the tables that dbt reads."""
+"""Whole small worlds by chance: people, identifiers, links, histories on both clocks, touchpoints, and policies.
+
+Chance is dice that Hypothesis or a seed throws; the first of the options is always the simplest, so that a world
+shrinks. Not here: how a world reaches a database (`tests/staged.py`)."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-import duckdb
+from orchestration.policy.schema import Notice, Policy, Purpose
+from tests.oracle import Age, Contract, Event, Link, Status, Touchpoint, World
+from tests.oracle.facts import Node
 
-from orchestration.policy.schema import Policy
-from orchestration.policy.tables import write_policy_tables
-from orchestration.warehouse.relations import relations
-from tests.oracle import Contract, Event, Touchpoint, World
-
+T = TypeVar("T")
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
-EVENT_OF = {
-    "behaviour": "page_viewed",
-    "transaction": "order_completed",
-    "identification": "logged_in",
-    None: "not_in_policy",
-}
+# Few instants, so that ties are common; around the edges of retention, notices and consent ages, and a second off.
+DAYS = (1, 0, 2, 3, 10, 29, 30, 61, 70, 100, 180, 200, 365, 400, 730, 800, 1095)
+INSTANTS = [AS_OF - timedelta(days=d) for d in DAYS] + [
+    AS_OF - timedelta(days=d, seconds=s) for d in (2, 70) for s in (-1, 1)
+]
+AHEAD = [AS_OF + timedelta(seconds=1), AS_OF + timedelta(days=1)]
+# Anchors first: worlds of people that meet are those of which resolving decides most.
+KINDS = {
+    "member": "loyalty", "account": "shop", "phone": "e164", "cookie": "shop.example.com", "unionid": "open.shop",
+    "email": "email", "openid": "wx-oa-shop", "device": "shop.app", "push": "shop.app",
+}  # fmt: skip
+DECISIONS = [
+    *["grant"] * 12, *["withdraw"] * 4, "deny", "deny", "object", "opt_out", "presumed_denial", "unheard_of",
+]  # fmt: skip
+METHODS = ["explicit_click"] * 4 + ["signed_form", "pre_ticked", "never_heard_of", None]
 
 
-def random_world(rng: random.Random, policy: Policy, number: int) -> tuple[World, list[Touchpoint]]:
-    """One or two groups of identifiers under each controller, events and touchpoints on a lattice that forces ties."""
-    days = [0, 1, 2, 3, 10, 29, 61, 70, 100, 200, 400, 800]
-    instants = [AS_OF - timedelta(days=d) for d in days] + [
-        AS_OF - timedelta(days=d, seconds=s) for d in (2, 70) for s in (-1, 1)
-    ]
-    world = World(policy, AS_OF, {}, {})
-    for group in range(rng.choice([1, 1, 2])):
-        for member in range(rng.choice([1, 2, 3])):
-            node = (rng.choice(["shop", "shop", "clinic"]), f"w{number}g{group}i{member}")
-            world.strong[node] = rng.random() < 0.6
-            world.group[node] = number * 10 + group * 2 + (node[0] == "clinic")
-    for node in list(world.strong):
-        if rng.random() < 0.15:  # the same identifier is known to the other controller too
-            other = ("clinic" if node[0] == "shop" else "shop", node[1])
-            world.strong.setdefault(other, world.strong[node])
-            world.group.setdefault(other, (world.group[node] // 2) * 2 + (other[0] == "clinic"))
-    for node in world.strong:
-        world.reach[node] = {world.group[node]}
-    if len(set(world.group.values())) > 1 and rng.random() < 0.3:
-        _share(rng, world)
-    nodes = list(world.group)
-    for _ in range(rng.randint(0, 6)):
-        world.events.append(_random_event(rng, policy, rng.choice(nodes), instants, number * 100 + len(world.events)))
-    grants = [e for e in world.events if e.decision == "grant"]
-    if grants and rng.random() < 0.4:  # a denial of the same instant, from the same person or another
-        tied = rng.choice(grants)
-        node = (tied.controller, tied.token) if rng.random() < 0.7 else rng.choice(nodes)
-        seq = number * 100 + 70
-        world.events.append(Event(seq, node[1], node[0], tied.purpose, "withdraw", tied.effective_at))
-    if rng.random() < 0.5:  # most worlds of several identifiers are about joining
-        for node in nodes:
-            if world.strong[node]:
-                seq = number * 100 + len(world.events)
-                world.events.append(
-                    Event(seq, node[1], node[0], "identity", "grant", AS_OF - timedelta(days=rng.choice([1, 70, 400])))
-                )
-    if rng.random() < 0.3:
-        node = rng.choice(nodes)
-        until = rng.choice([None, AS_OF - timedelta(days=3), AS_OF + timedelta(days=30)])
-        world.contracts.append(Contract(number * 100 + 50, node[1], node[0], "membership", rng.choice(instants), until))
-    if rng.random() < 0.15:
-        world.minor_until[rng.choice(nodes)] = rng.choice([AS_OF + timedelta(days=900), AS_OF - timedelta(days=2)])
-    if rng.random() < 0.1:
-        world.statuses[rng.choice(nodes)] = rng.choice(["erased", "restricted", "legal_hold"])
-    return world, _random_touchpoints(rng, world, instants, number)
+@dataclass(frozen=True)
+class Dice:
+    """`throw(n)` gives a number below n."""
+
+    throw: Callable[[int], int]
+
+    def choice(self, options: Sequence[T]) -> T:
+        return options[self.throw(len(options))]
+
+    def chance(self, percent: int) -> bool:
+        return self.throw(100) >= 100 - percent
+
+    def between(self, low: int, high: int) -> int:
+        return low + self.throw(high - low + 1)
 
 
-def _share(rng: random.Random, world: World) -> None:
-    """One identifier turns out to be shared by two groups of its controller."""
-    node = rng.choice(list(world.group))
-    others = {g for n, g in world.group.items() if g != world.group[node] and n[0] == node[0]}
-    if others:
-        world.reach[node] = {world.group[node], 5_000_000 + world.group[node], *others}
-        world.group[node] = 5_000_000 + world.group[node]
-        world.ambiguous.add(node)
+def seeded(seed: int) -> Dice:
+    return Dice(random.Random(seed).randrange)
 
 
-def _random_event(
-    rng: random.Random, policy: Policy, node: tuple[str, str], instants: list[datetime], seq: int
-) -> Event:
-    purpose = rng.choice(policy.purposes.purposes)
-    decision = rng.choices(
-        ["grant", "deny", "withdraw", "object", "opt_out", "presumed_denial", "unheard_of"], [12, 2, 4, 1, 1, 1, 1]
-    )[0]
+def random_world(dice: Dice, policy: Policy, number: int) -> World:
+    """One to three people's identifiers under one or two controllers, and what is on record about them."""
+    world = World(policy, AS_OF)
+    for person in range(dice.choice([1, 1, 2, 2, 3])):
+        _add_person(dice, world, f"w{number}p{person}")
+    nodes = sorted(world.kinds)
+    if dice.chance(15):  # the same identifier is known to the other controller too
+        controller, token = dice.choice(nodes)
+        world.kinds["clinic" if controller == "shop" else "shop", token] = world.kinds[controller, token]
+    if dice.chance(30):
+        _add_doubtful_links(dice, world)
+    _add_consents(dice, world, number)
+    _add_facts(dice, world, number)
+    _add_touchpoints(dice, world, number)
+    return world
+
+
+def _add_person(dice: Dice, world: World, name: str) -> None:
+    controller = dice.choice(["shop", "shop", "clinic"])
+    mine: list[str] = []
+    for index in range(dice.choice([1, 2, 2, 3, 4])):
+        token = f"{name}i{index}"
+        kind = dice.choice(list(KINDS))
+        world.kinds[controller, token] = kind, KINDS[kind]
+        if mine and dice.chance(85):
+            world.links.append(Link(controller, dice.choice(mine), token, dice.choice(INSTANTS[-6:])))
+        mine.append(token)
+
+
+def _add_doubtful_links(dice: Dice, world: World) -> None:
+    """Links between people, twice over, dated ahead, and undone."""
+    for _ in range(dice.between(1, 4)):
+        controller, a = dice.choice(sorted(world.kinds))
+        b = dice.choice([token for its, token in sorted(world.kinds) if its == controller])
+        at = dice.choice([*INSTANTS, *AHEAD])
+        world.links.append(Link(controller, a, b, at, dice.chance(25)))
+    if world.links and dice.chance(40):
+        undone = dice.choice(world.links)
+        at = dice.choice([undone.effective_at, *INSTANTS[:4], *AHEAD])
+        world.links.append(Link(undone.controller, undone.b, undone.a, at, True))
+
+
+def _add_consents(dice: Dice, world: World, number: int) -> None:
+    nodes = sorted(world.kinds)
+    events = [random_event(dice, world, dice.choice(nodes)) for _ in range(dice.between(0, 6))]
+    grants = [e for e in events if e.decision == "grant"]
+    if grants and dice.chance(40):  # a denial of the same instant, from the same person or another
+        tied = dice.choice(grants)
+        controller, token = tied.node if dice.chance(70) else dice.choice(nodes)
+        events.append(Event(0, token, controller, tied.purpose, "withdraw", tied.effective_at))
+    if dice.chance(60):  # most worlds of several identifiers are about joining
+        at = AS_OF - timedelta(days=dice.choice([1, 70, 400]))
+        joining = world.policy.purposes.identity_purpose
+        events += [Event(0, token, controller, joining, "grant", at) for controller, token in nodes
+                   if world.is_strong((controller, token))]  # fmt: skip
+    order = list(range(len(events)))  # of arrival: it must not matter
+    for event in events:
+        seq = order.pop(dice.throw(len(order)))
+        world.events.append(_replace(event, seq=number * 100 + seq))
+
+
+def _replace(event: Event, **changes: Any) -> Event:
+    return Event(**{**vars(event), **changes})
+
+
+def random_event(dice: Dice, world: World, node: Node) -> Event:
+    """A consent record that makes sense more often than not."""
+    policy = world.policy
+    purpose = dice.choice(policy.purposes.purposes)
+    decision = dice.choice(DECISIONS)
     fitting = [n.id for n in policy.notices.notices if purpose.name in n.purposes]
-    notice = rng.choice(fitting) if rng.random() < 0.85 else rng.choice(["privacy", "partner", None])
+    notice = dice.choice(fitting) if fitting and not dice.chance(15) else dice.choice(["privacy", "partner", None])
+    at = dice.choice([*INSTANTS, AS_OF + timedelta(days=1)])
     return Event(
-        seq=seq,
+        seq=0,
         token=node[1],
         controller=node[0],
-        purpose=None if decision != "grant" and rng.random() < 0.2 else purpose.name,
+        purpose=None if decision != "grant" and dice.chance(20) else purpose.name,
         decision=decision,
-        effective_at=rng.choice([*instants, AS_OF + timedelta(days=1)]),
-        category=rng.choice([None, None, *purpose.categories]),
-        recipient=rng.choice([None, purpose.recipient, purpose.recipient, "own"]),
-        channel=rng.choice([None, None, None, None, "sms"]),
-        method=rng.choice(["explicit_click", "explicit_click", "explicit_click", "signed_form", "pre_ticked", None]),
-        is_separate=rng.random() < 0.6,
-        is_guardian=rng.random() < 0.2,
+        effective_at=at,
+        category=dice.choice([None, None, None, *purpose.categories]),
+        recipient=dice.choice([None, purpose.recipient, purpose.recipient, "own"]),
+        channel=dice.choice([None, None, None, None, "sms"]),
+        method=dice.choice(METHODS),
+        is_separate=dice.chance(60),
+        is_guardian=dice.chance(20),
         notice_id=notice,
-        notice_version=rng.choice(["1", "1", "2", "9"]) if notice else None,
-        jurisdiction=rng.choice([None, "CN", "CN", "DE", "US-CA", "XX"]),
-        valid_until=rng.choice([None, None, None, AS_OF - timedelta(days=2), AS_OF + timedelta(days=5)]),
+        notice_version=dice.choice(["1", "1", "2", "9"]) if notice else None,
+        jurisdiction=dice.choice([None, "CN", "CN", "DE", "US-CA", "US-CA", "XX"]),
+        valid_until=dice.choice([None, None, None, *INSTANTS[:6], AS_OF + timedelta(days=5)]),
+        recorded_at=max(at, dice.choice(INSTANTS[:6])),
     )
 
 
-def _random_touchpoints(rng: random.Random, world: World, instants: list[datetime], number: int) -> list[Touchpoint]:
+def _add_facts(dice: Dice, world: World, number: int) -> None:
+    nodes = sorted(world.kinds)
+    for index in range(dice.choice([0, 0, 1, 2])):
+        controller, token = dice.choice(nodes)
+        until = dice.choice([None, *INSTANTS[:5], AS_OF + timedelta(days=30)])
+        fact = dice.choice(["membership", "membership", "prepaid_card", "appointment"])
+        at = dice.choice([*INSTANTS, *AHEAD])
+        world.contracts.append(Contract(number * 100 + 50 + index, token, controller, fact, at, until))
+    for _ in range(dice.choice([0, 0, 0, 0, 1, 1, 2])):
+        controller, token = dice.choice(nodes)
+        until = dice.choice([AS_OF + timedelta(days=900), *INSTANTS, *AHEAD])
+        world.ages.append(Age(token, controller, until, dice.choice(INSTANTS)))
+    for _ in range(dice.choice([0] * 8 + [1, 2])):
+        controller, token = dice.choice(nodes)
+        status = dice.choice(["erased", "restricted", "legal_hold"])
+        world.statuses.append(Status(token, controller, status, "on", dice.choice([*INSTANTS, *AHEAD])))
+        if dice.chance(50):  # lifted, perhaps only after T
+            world.statuses.append(Status(token, controller, status, "off", dice.choice([*INSTANTS, *AHEAD])))
+
+
+def _add_touchpoints(dice: Dice, world: World, number: int) -> None:
     """Mostly of the identifiers and categories that the world's events speak of; some of nobody, some unknown."""
     asked = [e.purpose for e in world.events if e.purpose is not None] or ["identity"]
-    found = []
-    for index in range(6):
-        node = rng.choice(list(world.group)) if rng.random() < 0.95 else None
-        purpose = world.purpose(rng.choice(asked))
-        category = rng.choice(purpose.categories) if purpose else None
-        if category == "preference" or rng.random() < 0.15:
-            category = rng.choice(["behaviour", "transaction", "identification", "sensitive", None])
-        found.append(
+    nodes = sorted(world.kinds)
+    for index in range(dice.between(1, 5)):
+        controller, token = dice.choice(nodes)
+        purpose = world.purpose(dice.choice(asked))
+        category: str | None = dice.choice(purpose.categories) if purpose else None
+        if dice.chance(15):
+            category = dice.choice(["behaviour", "transaction", "identification", "preference", "sensitive", None])
+        is_somebody = not dice.chance(5)
+        world.touchpoints.append(
             Touchpoint(
                 key=f"w{number}t{index}",
-                token=node[1] if node else None,
-                controller=node[0] if node else "shop",
+                token=token if is_somebody else None,
+                controller=controller,
                 category=category,
-                occurred_at=rng.choice(instants),
-                source="web" if rng.random() < 0.96 else "elsewhere",
+                occurred_at=dice.choice(INSTANTS),
+                source="elsewhere" if dice.chance(4) else "web",
             )
         )
-    return found
 
 
-def stage_worlds(path: str, policy: Policy, worlds: list[tuple[World, list[Touchpoint]]]) -> None:
-    """Writes the worlds as the tables of a build file, every other table typed and empty."""
-    with duckdb.connect(path) as con:
-        write_policy_tables(con, policy, policy_hash="test", sensitive_segments=frozenset({"follow_up"}))
-        for schema, tables in relations(policy).items():
-            con.execute(f"create schema if not exists {schema}")
-            for table, columns in tables.items():
-                if schema != "policy":
-                    con.execute(f"create table {schema}.{table} ({', '.join(f'{n} {t}' for n, t in columns.items())})")
-        con.execute("set timezone = 'UTC'")
-        con.execute(
-            "insert into meta.builds by name select 'test' as generation, ?::timestamp as as_of", [_naive(AS_OF)]
-        )
-        con.execute("insert into identity.purpose_keys select purpose, sha256(purpose) from policy.purposes")
-        _insert(
-            con,
-            "identity.identifiers",
-            [row for number, (w, _) in enumerate(worlds) for row in _identifiers(w, number)],
-        )
-        numbers = {
-            (c, t): i
-            for i, c, t in con.execute("select identifier_id, controller, token from identity.identifiers").fetchall()
+def random_policy(dice: Dice, shipped: Policy) -> Policy:
+    """The shipped policy, or one that differs in the rules that reach SQL as data."""
+    if dice.chance(10):
+        return shipped
+    org = shipped.organisation
+    kept = tuple(j for j in org.jurisdictions if not dice.chance(10))
+    organisation = org.model_copy(
+        update={
+            "unknown_age": dice.choice(["adult", "adult", "adult", "minor"]),
+            "default_regime": dice.choice(["PIPL", "PIPL", "GDPR", "CCPA"]),
+            "jurisdictions": kept,
         }
-        _insert(
-            con,
-            "identity.denial_reach",
-            [
-                {"identifier_id": numbers[n], "group_id": g}
-                for w, _ in worlds
-                for n, groups in w.reach.items()
-                for g in groups
-            ],
-        )
-        _insert(con, "ledger.consent_events", [_event(e, w) for w, _ in worlds for e in w.events])
-        _insert(con, "ledger.contracts", [_contract(c) for w, _ in worlds for c in w.contracts])
-        _insert(
-            con,
-            "ledger.ages",
-            [_fact(n, "minor_until", _naive(v)) for w, _ in worlds for n, v in w.minor_until.items()],
-        )
-        _insert(
-            con,
-            "ledger.statuses",
-            [
-                {**_fact(n, "status", v), "state": state, "seq": seq, "effective_at": _naive(at)}
-                for w, _ in worlds
-                for n, v in w.statuses.items()
-                # lifted after T: at T it still restricts
-                for seq, (state, at) in enumerate(
-                    [("on", AS_OF - timedelta(days=9)), ("off", AS_OF + timedelta(hours=1))]
-                )
-            ],
-        )
-        _insert(con, "lake.web", [_touchpoint(t) for _, touchpoints in worlds for t in touchpoints])
-
-
-def _naive(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else None
-
-
-def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        names = ", ".join(row)
-        con.execute(f"insert into {table} ({names}) values ({', '.join('?' for _ in row)})", list(row.values()))
-
-
-def _identifiers(world: World, number: int) -> list[dict[str, Any]]:
-    sizes = {g: sum(1 for n, h in world.group.items() if h == g) for g in set(world.group.values())}
-    return [
-        {
-            "identifier_id": number * 100 + index + 1,
-            "controller": node[0],
-            "token": node[1],
-            "kind": "phone" if world.strong[node] else "cookie",
-            "issuer": "test",
-            "is_strong": world.strong[node],
-            "is_anchor": False,
-            "is_ambiguous": node in world.ambiguous,
-            "group_id": world.group[node],
-            "group_token": min(n[1] for n, g in world.group.items() if g == world.group[node]),
-            "group_size": sizes[world.group[node]],
-            "is_whole": node not in world.ambiguous,
+    )
+    purposes = tuple(_random_purpose(dice, purpose) for purpose in shipped.purposes.purposes)
+    rules = tuple(r.model_copy(update={"days": dice.choice([r.days, r.days, 30, 70])}) for r in shipped.retention.rules)
+    notices = tuple(_random_notice(dice, notice, purposes) for notice in shipped.notices.notices)
+    return shipped.model_copy(
+        update={
+            "organisation": organisation,
+            "purposes": shipped.purposes.model_copy(update={"purposes": purposes}),
+            "retention": shipped.retention.model_copy(update={"rules": rules}),
+            "notices": shipped.notices.model_copy(update={"notices": notices}),
         }
-        for index, node in enumerate(world.group)
-    ]
+    )
 
 
-def _event(event: Event, world: World) -> dict[str, Any]:
-    row = dict(vars(event))
-    row["effective_at"], row["valid_until"] = _naive(event.effective_at), _naive(event.valid_until)
-    return row
+def _random_purpose(dice: Dice, purpose: Purpose) -> Purpose:
+    if dice.chance(50):
+        return purpose
+    bases = ["consent", "consent", "separate_consent", "opt_out", "contract", None]
+    regimes = [*purpose.basis, *(r for r in ("PIPL", "GDPR", "CCPA") if r not in purpose.basis)]
+    basis = {regime: dice.choice([purpose.basis.get(regime), *bases]) for regime in regimes}
+    separate = [c for c in purpose.categories if dice.chance(60 if c == "sensitive" else 20)]
+    return purpose.model_copy(
+        update={
+            "basis": {regime: found for regime, found in basis.items() if found is not None},
+            "explicit": not dice.chance(30),
+            "max_consent_age_days": dice.choice([purpose.max_consent_age_days, None, 30, 365]),
+            "separate_consent_for": tuple(separate),
+            "contract_facts": dice.choice([("membership",), purpose.contract_facts, ("prepaid_card", "appointment")]),
+        }
+    )
 
 
-def _contract(contract: Contract) -> dict[str, Any]:
-    row = dict(vars(contract))
-    row["effective_at"], row["valid_until"] = _naive(contract.effective_at), _naive(contract.valid_until)
-    return row
-
-
-def _fact(node: tuple[str, str], name: str, value: Any) -> dict[str, Any]:
-    return {"seq": 1, "controller": node[0], "token": node[1], name: value, "effective_at": "2020-01-01 00:00:00"}
-
-
-def _touchpoint(touchpoint: Touchpoint) -> dict[str, Any]:
-    """A sensitive touchpoint is a transaction with an item on policy's list."""
-    sensitive = touchpoint.category == "sensitive"
-    return {
-        "touchpoint_key": touchpoint.key,
-        "source": touchpoint.source,
-        "controller": touchpoint.controller,
-        "subject_token": touchpoint.token,
-        "occurred_at": _naive(touchpoint.occurred_at),
-        "raw_event": "order_completed" if sensitive else EVENT_OF[touchpoint.category],
-        "item": "med-laser" if sensitive else "cream",
-    }
+def _random_notice(dice: Dice, notice: Notice, purposes: tuple[Purpose, ...]) -> Notice:
+    if dice.chance(60):
+        return notice
+    versions = tuple(
+        v.model_copy(
+            update={
+                "published_at": dice.choice([v.published_at, *INSTANTS]),
+                "renews_consent": v.version != "1" and dice.chance(50),
+            }
+        )
+        for v in notice.versions
+    )
+    more = dice.choice(purposes).name if dice.chance(20) else None
+    names = notice.purposes if more is None or more in notice.purposes else (*notice.purposes, more)
+    return notice.model_copy(update={"versions": versions, "purposes": names})
