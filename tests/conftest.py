@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from tests.ledger_places import opened, place
 from tests.postgres import postgres_server, postgres_url
 
+MAX_SEED = 10**6
+
 __all__ = ["opened", "place", "postgres_server", "postgres_url"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--worlds-seed", type=int, default=random.randrange(MAX_SEED), help="of the worlds of `make test-worlds`"
+    )

@@ -24,8 +24,10 @@ EVENT_OF = {
     "behaviour": "page_viewed",
     "transaction": "order_completed",
     "identification": "logged_in",
+    "preference": "like_topic",  # of the source `app`; the others are of `web`
+    "sensitive": "order_completed",
     None: "not_in_policy",
-}  # of the source `web`; preference is no category of its events
+}
 
 
 def create_tables(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
@@ -65,7 +67,8 @@ def _tables(worlds: Sequence[World]) -> dict[str, list[Row]]:
         "ledger.ages": [_told(w, a.node) | _plain(a) for w in worlds for a in w.ages],
         "ledger.statuses": [_told(w, s.node) | _plain(s) for w in worlds for s in w.statuses],
         "identity.links": [row for w in worlds for row in _links(w)],
-        "lake.web": [_touchpoint(w, t) for w in worlds for t in w.touchpoints],
+        "lake.web": [_touchpoint(w, t) for w in worlds for t in w.touchpoints if t.source != "app"],
+        "lake.app": [_touchpoint(w, t) for w in worlds for t in w.touchpoints if t.source == "app"],
         # An identifier that nothing else names is known by a permission, which grants nothing.
         "ledger.permissions": [
             _told(w, n) | {"controller": n[0], "token": n[1], "channel": "store", "state": "closed"}
@@ -109,7 +112,7 @@ def _touchpoint(world: World, touchpoint: Touchpoint) -> Row:
         "subject_issuer": issuer,
         "occurred_at": _naive(touchpoint.occurred_at),
         "business_day": (touchpoint.occurred_at + timedelta(hours=8)).date(),
-        "raw_event": "order_completed" if category == "sensitive" else EVENT_OF.get(category, "not_in_policy"),
+        "raw_event": EVENT_OF[category],
         "item": "med-laser" if category == "sensitive" else "cream",
     }
 

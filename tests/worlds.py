@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from orchestration.policy.schema import Notice, Policy, Purpose
+from orchestration.policy.schema import Notice, Policy, Purpose, Regime
 from tests.oracle import Age, Contract, Event, Link, Status, Touchpoint, World
 from tests.oracle.facts import Node
 
@@ -31,7 +31,8 @@ KINDS = {
 DECISIONS = [
     *["grant"] * 12, *["withdraw"] * 4, "deny", "deny", "object", "opt_out", "presumed_denial", "unheard_of",
 ]  # fmt: skip
-METHODS = ["explicit_click"] * 4 + ["signed_form", "pre_ticked", "never_heard_of", None]
+REGIMES: tuple[Regime, ...] = ("PIPL", "GDPR", "CCPA")
+METHODS = ["explicit_click"] * 12 + ["signed_form", "pre_ticked", "never_heard_of", None]
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,39 @@ def seeded(seed: int) -> Dice:
     return Dice(random.Random(seed).randrange)
 
 
+@dataclass(frozen=True)
+class Theme:
+    """What one world is about, so that its records meet: a purpose or two, a jurisdiction, a handful of instants."""
+
+    purposes: list[Purpose]
+    jurisdiction: str | None
+    instants: list[datetime]
+
+
 def random_world(dice: Dice, policy: Policy, number: int) -> World:
     """One to three people's identifiers under one or two controllers, and what is on record about them."""
+    theme = Theme(
+        [dice.choice(policy.purposes.purposes) for _ in range(dice.choice([1, 1, 2]))],
+        dice.choice([None, "CN", "CN", "DE", "US-CA", "US-CA", "XX"]),
+        [dice.choice(INSTANTS) for _ in range(dice.choice([3, 4, 6]))],
+    )
     world = World(policy, AS_OF)
-    for person in range(dice.choice([1, 1, 2, 2, 3])):
-        _add_person(dice, world, f"w{number}p{person}")
+    for person in range(dice.choice([1, 1, 1, 2, 3])):
+        _add_person(dice, world, theme, f"w{number}p{person}")
     nodes = sorted(world.kinds)
     if dice.chance(15):  # the same identifier is known to the other controller too
         controller, token = dice.choice(nodes)
         world.kinds["clinic" if controller == "shop" else "shop", token] = world.kinds[controller, token]
     if dice.chance(30):
-        _add_doubtful_links(dice, world)
-    _add_consents(dice, world, number)
-    _add_facts(dice, world, number)
-    _add_touchpoints(dice, world, number)
+        _add_doubtful_links(dice, world, theme)
+    _add_consents(dice, world, theme, number)
+    _add_facts(dice, world, theme, number)
+    _add_touchpoints(dice, world, theme, number)
     return world
 
 
-def _add_person(dice: Dice, world: World, name: str) -> None:
-    controller = dice.choice(["shop", "shop", "clinic"])
+def _add_person(dice: Dice, world: World, theme: Theme, name: str) -> None:
+    controller = dice.choice([*theme.purposes[0].controllers, "shop", "clinic"])
     mine: list[str] = []
     for index in range(dice.choice([1, 2, 2, 3, 4])):
         token = f"{name}i{index}"
@@ -83,50 +98,48 @@ def _add_person(dice: Dice, world: World, name: str) -> None:
         mine.append(token)
 
 
-def _add_doubtful_links(dice: Dice, world: World) -> None:
+def _add_doubtful_links(dice: Dice, world: World, theme: Theme) -> None:
     """Links between people, twice over, dated ahead, and undone."""
     for _ in range(dice.between(1, 4)):
         controller, a = dice.choice(sorted(world.kinds))
         b = dice.choice([token for its, token in sorted(world.kinds) if its == controller])
-        at = dice.choice([*INSTANTS, *AHEAD])
+        at = dice.choice([*theme.instants, *AHEAD])
         world.links.append(Link(controller, a, b, at, dice.chance(25)))
     if world.links and dice.chance(40):
         undone = dice.choice(world.links)
-        at = dice.choice([undone.effective_at, *INSTANTS[:4], *AHEAD])
+        at = dice.choice([undone.effective_at, *theme.instants, *AHEAD])
         world.links.append(Link(undone.controller, undone.b, undone.a, at, True))
 
 
-def _add_consents(dice: Dice, world: World, number: int) -> None:
+def _add_consents(dice: Dice, world: World, theme: Theme, number: int) -> None:
     nodes = sorted(world.kinds)
-    events = [random_event(dice, world, dice.choice(nodes)) for _ in range(dice.between(0, 6))]
+    events = [random_event(dice, world, theme, dice.choice(nodes)) for _ in range(dice.between(0, 6))]
     grants = [e for e in events if e.decision == "grant"]
-    if grants and dice.chance(40):  # a denial of the same instant, from the same person or another
+    if grants and dice.chance(30):  # a denial of the same instant, from the same person or another
         tied = dice.choice(grants)
         controller, token = tied.node if dice.chance(70) else dice.choice(nodes)
         events.append(Event(0, token, controller, tied.purpose, "withdraw", tied.effective_at))
     if dice.chance(60):  # most worlds of several identifiers are about joining
         at = AS_OF - timedelta(days=dice.choice([1, 70, 400]))
         joining = world.policy.purposes.identity_purpose
-        events += [Event(0, token, controller, joining, "grant", at) for controller, token in nodes
-                   if world.is_strong((controller, token))]  # fmt: skip
+        events += [
+            Event(0, token, controller, joining, "grant", at, is_separate=True, jurisdiction=theme.jurisdiction)
+            for controller, token in nodes
+            if world.is_strong((controller, token))
+        ]
     order = list(range(len(events)))  # of arrival: it must not matter
     for event in events:
-        seq = order.pop(dice.throw(len(order)))
-        world.events.append(_replace(event, seq=number * 100 + seq))
+        world.events.append(replace(event, seq=number * 100 + order.pop(dice.throw(len(order)))))
 
 
-def _replace(event: Event, **changes: Any) -> Event:
-    return Event(**{**vars(event), **changes})
-
-
-def random_event(dice: Dice, world: World, node: Node) -> Event:
+def random_event(dice: Dice, world: World, theme: Theme, node: Node) -> Event:
     """A consent record that makes sense more often than not."""
-    policy = world.policy
-    purpose = dice.choice(policy.purposes.purposes)
+    notices = world.policy.notices.notices
+    purpose = dice.choice(theme.purposes) if dice.chance(85) else dice.choice(world.policy.purposes.purposes)
     decision = dice.choice(DECISIONS)
-    fitting = [n.id for n in policy.notices.notices if purpose.name in n.purposes]
-    notice = dice.choice(fitting) if fitting and not dice.chance(15) else dice.choice(["privacy", "partner", None])
-    at = dice.choice([*INSTANTS, AS_OF + timedelta(days=1)])
+    fitting = [n.id for n in notices if purpose.name in n.purposes and not dice.chance(10)]
+    notice = dice.choice(fitting or ["privacy", "partner", None])
+    at = dice.choice([*theme.instants, *theme.instants, AS_OF + timedelta(days=1)])
     return Event(
         seq=0,
         token=node[1],
@@ -134,59 +147,57 @@ def random_event(dice: Dice, world: World, node: Node) -> Event:
         purpose=None if decision != "grant" and dice.chance(20) else purpose.name,
         decision=decision,
         effective_at=at,
-        category=dice.choice([None, None, None, *purpose.categories]),
-        recipient=dice.choice([None, purpose.recipient, purpose.recipient, "own"]),
-        channel=dice.choice([None, None, None, None, "sms"]),
+        category=dice.choice([None] * 4 + list(purpose.categories)),
+        recipient=dice.choice([None, purpose.recipient, purpose.recipient, purpose.recipient, "own"]),
+        channel=dice.choice([None] * 7 + ["sms"]),
         method=dice.choice(METHODS),
-        is_separate=dice.chance(60),
+        is_separate=not dice.chance(40),
         is_guardian=dice.chance(20),
         notice_id=notice,
-        notice_version=dice.choice(["1", "1", "2", "9"]) if notice else None,
-        jurisdiction=dice.choice([None, "CN", "CN", "DE", "US-CA", "US-CA", "XX"]),
-        valid_until=dice.choice([None, None, None, *INSTANTS[:6], AS_OF + timedelta(days=5)]),
-        recorded_at=max(at, dice.choice(INSTANTS[:6])),
+        notice_version=dice.choice(["1", "1", "1", "2", "9"]) if notice else None,
+        jurisdiction=theme.jurisdiction if not dice.chance(15) else dice.choice([None, "CN", "DE", "US-CA", "XX"]),
+        valid_until=dice.choice([None] * 6 + [*theme.instants[:2], AS_OF + timedelta(days=5)]),
+        recorded_at=max(at, dice.choice(theme.instants)),
     )
 
 
-def _add_facts(dice: Dice, world: World, number: int) -> None:
+def _add_facts(dice: Dice, world: World, theme: Theme, number: int) -> None:
     nodes = sorted(world.kinds)
-    for index in range(dice.choice([0, 0, 1, 2])):
+    for index in range(dice.choice([0, 1, 1, 2] if theme.purposes[0].contract_facts else [0, 0, 0, 1])):
         controller, token = dice.choice(nodes)
-        until = dice.choice([None, *INSTANTS[:5], AS_OF + timedelta(days=30)])
-        fact = dice.choice(["membership", "membership", "prepaid_card", "appointment"])
-        at = dice.choice([*INSTANTS, *AHEAD])
+        until = dice.choice([None, *theme.instants, AS_OF + timedelta(days=30)])
+        fact = dice.choice([*theme.purposes[0].contract_facts, "membership", "prepaid_card", "appointment"])
+        at = dice.choice([*theme.instants, *theme.instants, *AHEAD])
         world.contracts.append(Contract(number * 100 + 50 + index, token, controller, fact, at, until))
-    for _ in range(dice.choice([0, 0, 0, 0, 1, 1, 2])):
+    for _ in range(dice.choice([0] * 6 + [1, 1, 2])):
         controller, token = dice.choice(nodes)
-        until = dice.choice([AS_OF + timedelta(days=900), *INSTANTS, *AHEAD])
-        world.ages.append(Age(token, controller, until, dice.choice(INSTANTS)))
-    for _ in range(dice.choice([0] * 8 + [1, 2])):
+        until = dice.choice([AS_OF + timedelta(days=900), AS_OF, *theme.instants, *AHEAD])
+        world.ages.append(Age(token, controller, until, dice.choice(theme.instants)))
+    for _ in range(dice.choice([0] * 12 + [1, 2])):
         controller, token = dice.choice(nodes)
         status = dice.choice(["erased", "restricted", "legal_hold"])
-        world.statuses.append(Status(token, controller, status, "on", dice.choice([*INSTANTS, *AHEAD])))
+        world.statuses.append(Status(token, controller, status, "on", dice.choice([*theme.instants, *AHEAD])))
         if dice.chance(50):  # lifted, perhaps only after T
-            world.statuses.append(Status(token, controller, status, "off", dice.choice([*INSTANTS, *AHEAD])))
+            world.statuses.append(Status(token, controller, status, "off", dice.choice([*theme.instants, *AHEAD])))
 
 
-def _add_touchpoints(dice: Dice, world: World, number: int) -> None:
+def _add_touchpoints(dice: Dice, world: World, theme: Theme, number: int) -> None:
     """Mostly of the identifiers and categories that the world's events speak of; some of nobody, some unknown."""
-    asked = [e.purpose for e in world.events if e.purpose is not None] or ["identity"]
     nodes = sorted(world.kinds)
-    for index in range(dice.between(1, 5)):
+    for index in range(dice.between(1, 4)):
         controller, token = dice.choice(nodes)
-        purpose = world.purpose(dice.choice(asked))
-        category: str | None = dice.choice(purpose.categories) if purpose else None
-        if dice.chance(15):
+        category: str | None = dice.choice(dice.choice(theme.purposes).categories)
+        if dice.chance(8):
             category = dice.choice(["behaviour", "transaction", "identification", "preference", "sensitive", None])
-        is_somebody = not dice.chance(5)
+        is_somebody = not dice.chance(3)
         world.touchpoints.append(
             Touchpoint(
                 key=f"w{number}t{index}",
                 token=token if is_somebody else None,
                 controller=controller,
                 category=category,
-                occurred_at=dice.choice(INSTANTS),
-                source="elsewhere" if dice.chance(4) else "web",
+                occurred_at=dice.choice([*theme.instants, *INSTANTS[:4]]),
+                source="elsewhere" if dice.chance(2) else "app" if category == "preference" else "web",
             )
         )
 
@@ -206,7 +217,7 @@ def random_policy(dice: Dice, shipped: Policy) -> Policy:
     )
     purposes = tuple(_random_purpose(dice, purpose) for purpose in shipped.purposes.purposes)
     rules = tuple(r.model_copy(update={"days": dice.choice([r.days, r.days, 30, 70])}) for r in shipped.retention.rules)
-    notices = tuple(_random_notice(dice, notice, purposes) for notice in shipped.notices.notices)
+    notices = tuple(_random_notice(dice, notice) for notice in shipped.notices.notices)
     return shipped.model_copy(
         update={
             "organisation": organisation,
@@ -221,8 +232,7 @@ def _random_purpose(dice: Dice, purpose: Purpose) -> Purpose:
     if dice.chance(50):
         return purpose
     bases = ["consent", "consent", "separate_consent", "opt_out", "contract", None]
-    regimes = [*purpose.basis, *(r for r in ("PIPL", "GDPR", "CCPA") if r not in purpose.basis)]
-    basis = {regime: dice.choice([purpose.basis.get(regime), *bases]) for regime in regimes}
+    basis = {regime: dice.choice([purpose.basis.get(regime), *bases]) for regime in REGIMES}
     separate = [c for c in purpose.categories if dice.chance(60 if c == "sensitive" else 20)]
     return purpose.model_copy(
         update={
@@ -230,12 +240,13 @@ def _random_purpose(dice: Dice, purpose: Purpose) -> Purpose:
             "explicit": not dice.chance(30),
             "max_consent_age_days": dice.choice([purpose.max_consent_age_days, None, 30, 365]),
             "separate_consent_for": tuple(separate),
+            "category_since": {c: dice.choice(INSTANTS) for c in purpose.categories if dice.chance(15)},
             "contract_facts": dice.choice([("membership",), purpose.contract_facts, ("prepaid_card", "appointment")]),
         }
     )
 
 
-def _random_notice(dice: Dice, notice: Notice, purposes: tuple[Purpose, ...]) -> Notice:
+def _random_notice(dice: Dice, notice: Notice) -> Notice:
     if dice.chance(60):
         return notice
     versions = tuple(
@@ -243,10 +254,9 @@ def _random_notice(dice: Dice, notice: Notice, purposes: tuple[Purpose, ...]) ->
             update={
                 "published_at": dice.choice([v.published_at, *INSTANTS]),
                 "renews_consent": v.version != "1" and dice.chance(50),
+                "purposes": tuple(p for p in notice.purposes if not dice.chance(20)) if dice.chance(30) else None,
             }
         )
         for v in notice.versions
     )
-    more = dice.choice(purposes).name if dice.chance(20) else None
-    names = notice.purposes if more is None or more in notice.purposes else (*notice.purposes, more)
-    return notice.model_copy(update={"versions": versions, "purposes": names})
+    return notice.model_copy(update={"versions": versions})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.warehouse.dbt import run_build
 from orchestration.warehouse.prepare import prepare
-from tests.oracle import Touchpoint, World
-from tests.worlds import random_world, stage_worlds
+from tests.compared import UP_TO
+from tests.oracle import World
+from tests.staged import Chain, stage_worlds
+from tests.worlds import random_world, seeded
 
 WORLDS = 600
 SEED = 7
@@ -25,18 +28,34 @@ SEED = 7
 class Decided:
     """The worlds, the file in which dbt decided them, and what dbt compiled."""
 
-    worlds: list[tuple[World, list[Touchpoint]]]
+    worlds: list[World]
     file: Path
     manifest: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Bench:
+    """The compiled models up to the decision, and a database in memory to run them in."""
+
+    chain: Chain
+    con: duckdb.DuckDBPyConnection
+
+
 @pytest.fixture(scope="package")
 def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
-    rng, policy = random.Random(SEED), load_policy(SHIPPED)
-    worlds = [random_world(rng, policy, number) for number in range(1, WORLDS + 1)]
+    dice, policy = seeded(SEED), load_policy(SHIPPED)
+    worlds = [random_world(dice, policy, number) for number in range(1, WORLDS + 1)]
     home = Home.open(tmp_path_factory.mktemp("worlds") / "home")
     file = home.building / "worlds.duckdb"
-    stage_worlds(str(file), policy, worlds)
+    with duckdb.connect(str(file)) as con:
+        stage_worlds(con, policy, worlds)
     run = run_build(home, file, prepare(home, policy, SHIPPED))
     assert run.succeeded, run.output
     return Decided(worlds, file, json.loads((run.target / "manifest.json").read_text()))
+
+
+@pytest.fixture(scope="package")
+def bench(decided: Decided) -> Iterator[Bench]:
+    chain = Chain.of(decided.manifest, *UP_TO)
+    with chain.open() as con:
+        yield Bench(chain, con)

@@ -5,9 +5,6 @@ The mutants change what dbt compiled, and bare DuckDB runs it, so each takes a s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import duckdb
 import pytest
 
 from tests.integration.conftest import Decided
+from tests.staged import Chain
 
 Rows = list[tuple[Any, ...]]
 DECISIONS = "select touchpoint_key, purpose, reason from intermediate.int_decisions order by all"
@@ -51,45 +49,23 @@ MUTANTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Runner:
-    """Runs the compiled models, changed or not, on a copy of the inputs that dbt had."""
-
-    decided: Decided
-    folder: Path
-
-    def run(self, old: str = "", new: str = "") -> tuple[Rows, Rows, list[str]]:
-        """Decisions, what passed the gate, and the names of the models' tests that failed."""
-        nodes = {k: n for k, n in self.decided.manifest["nodes"].items() if n["resource_type"] in ("model", "test")}
-        order = TopologicalSorter({k: set(n["depends_on"]["nodes"]) & nodes.keys() for k, n in nodes.items()})
-        file = Path(shutil.copy(self.decided.file, self.folder / self.decided.file.name))
-        assert any(old in node["compiled_code"] for node in nodes.values()), "the mutant has nothing to change"
-        failed: list[str] = []
-        with duckdb.connect(str(file)) as con:
-            con.execute("set timezone = 'UTC'")
-            for node in (nodes[key] for key in order.static_order()):
-                failed += self._run(
-                    con, node, node["compiled_code"].replace(old, new) if old else node["compiled_code"]
-                )
-            return con.execute(DECISIONS).fetchall(), con.execute(GATED).fetchall(), failed
-
-    @staticmethod
-    def _run(con: duckdb.DuckDBPyConnection, node: dict[str, Any], sql: str) -> Iterator[str]:
-        if node["resource_type"] == "model":
-            kind = "view" if node["config"]["materialized"] == "view" else "table"
-            con.execute(f'create or replace {kind} "{node["schema"]}"."{node["alias"]}" as {sql}')
-        elif con.execute(f"select count(*) from ({sql})").fetchone() != (0,):
-            yield node["name"]
+def run(decided: Decided, folder: Path, old: str = "", new: str = "") -> tuple[Rows, Rows, list[str]]:
+    """On a copy of the inputs that dbt had: decisions, what passed the gate, the models' tests that failed."""
+    file = Path(shutil.copy(decided.file, folder / decided.file.name))
+    with duckdb.connect(str(file)) as con:
+        con.execute("set timezone = 'UTC'")
+        failed = Chain.of(decided.manifest).run(con, old, new)
+        return con.execute(DECISIONS).fetchall(), con.execute(GATED).fetchall(), failed
 
 
 @pytest.fixture(scope="module")
 def truth(decided: Decided, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Rows]:
-    decisions, gated, failed = Runner(decided, tmp_path_factory.mktemp("truth")).run()
+    decisions, gated, failed = run(decided, tmp_path_factory.mktemp("truth"))
     assert not failed
     return decisions, gated
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_broken_rule_is_noticed(name: str, decided: Decided, truth: tuple[Rows, Rows], tmp_path: Path) -> None:
-    decisions, gated, failed = Runner(decided, tmp_path).run(*MUTANTS[name])
+    decisions, gated, failed = run(decided, tmp_path, *MUTANTS[name])
     assert failed or (decisions, gated) != truth

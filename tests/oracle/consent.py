@@ -53,27 +53,52 @@ class Asked:
 
 
 def basis(world: World, group: Node, purpose: Purpose) -> str:
-    """The legal basis that the person's jurisdictions ask for; where they conflict, the strictest."""
-    org = world.policy.organisation
-    told = _jurisdictions(world, group)
-    if not told:
-        found: str = purpose.basis.get(org.default_regime, "none")
-        return "consent" if found == "opt_out" else found  # opt-out is never assumed
-    regimes = {next((j.regime for j in org.jurisdictions if j.code == code), org.default_regime) for code in told}
-    return min((purpose.basis.get(regime, "none") for regime in regimes), key=STRICTEST.index)
+    """The strictest of the bases that the person's evidenced regimes ask for. Of nobody's jurisdiction, one that policy
+    does not list, and one that only a refusal tells, the strictest of all that the purpose states counts too."""
+    key = ("basis", group, purpose.name)
+    if key not in world.known:
+        world.known[key] = _basis(world, group, purpose)
+    found: str = world.known[key]
+    return found
 
 
-def _jurisdictions(world: World, group: Node) -> set[str]:
-    """What is said of the person's jurisdiction, by any identifier that ever touched the person."""
+def _basis(world: World, group: Node, purpose: Purpose) -> str:
+    regime_of = {j.code: j.regime for j in world.policy.organisation.jurisdictions}
+    told = _evidence(world, group)
+    regimes = {regime_of.get(e.jurisdiction or "") for e in told}
+    asked: set[str] = {purpose.basis.get(regime, "none") for regime in regimes if regime is not None}
+    granted = [e for e in told if e.decision == "grant" and e.effective_at <= world.as_of]
+    is_evidenced = any(e.jurisdiction in regime_of for e in granted)
+    return strictest(asked if is_evidenced and None not in regimes else asked | stated(world, purpose))
+
+
+def stated(world: World, purpose: Purpose) -> set[str]:
+    """Every basis that the purpose states, for want of a jurisdiction; opt-out is never assumed, and a default regime
+    without a basis denies."""
+    found: set[str] = {"consent" if basis == "opt_out" else basis for basis in purpose.basis.values()}
+    return found if world.policy.organisation.default_regime in purpose.basis else {*found, "none"}
+
+
+def strictest(asked: set[str]) -> str:
+    """A contract and a consent never stand for each other: where both are asked for, nothing satisfies."""
+    return "none" if "contract" in asked and len(asked) > 1 else min(asked, key=STRICTEST.index)
+
+
+def _evidence(world: World, group: Node) -> list[Event]:
+    """The records that tell a jurisdiction, of any identifier that ever touched the person."""
     reaching = resolve(world).reaching(group)
-    return {e.jurisdiction for e in world.events if e.jurisdiction is not None and e.node in reaching}
+    return [e for e in world.events if e.jurisdiction is not None and e.node in reaching]
 
 
 def is_minor(world: World, group: Node, at: datetime) -> bool:
     """Below the age at `at`; where records differ, the later birthday; unknown age by policy."""
-    reaching = resolve(world).reaching(group)
-    known = [age.minor_until for age in world.ages if age.node in reaching]
+    known = _minor_until(world, group)
     return at < max(known) if known else world.policy.organisation.unknown_age == "minor"
+
+
+def _minor_until(world: World, group: Node) -> list[datetime]:
+    reaching = resolve(world).reaching(group)
+    return [age.minor_until for age in world.ages if age.node in reaching]
 
 
 def _ends(world: World, event: Event, purpose: Purpose) -> tuple[datetime, str]:
@@ -85,7 +110,7 @@ def _ends(world: World, event: Event, purpose: Purpose) -> tuple[datetime, str]:
         ends.append((event.effective_at + timedelta(days=purpose.max_consent_age_days), "expired"))
     for notice in world.policy.notices.notices:
         published = {v.version: v.published_at for v in notice.versions}
-        if notice.id == event.notice_id and event.notice_version in published and purpose.name in notice.purposes:
+        if notice.id == event.notice_id and event.notice_version in published:
             ends += [
                 (v.published_at, "notice_superseded")
                 for v in notice.versions
@@ -113,7 +138,7 @@ def _problem(world: World, event: Event, asked: Asked, group: Node) -> str | Non
         v.published_at
         for n in world.policy.notices.notices
         for v in n.versions
-        if n.id == event.notice_id and v.version == event.notice_version and purpose.name in n.purposes
+        if n.id == event.notice_id and v.version == event.notice_version and purpose.name in n.named_by(v)
     ]
     if not published or published[0] > event.effective_at:
         return "notice_unknown"
@@ -131,11 +156,16 @@ def _covers(event: Event, asked: Asked) -> bool:
         return False
     if event.category is not None and event.category != asked.category:
         return False
-    if event.category is None and not restricts and asked.category == "sensitive":
+    if event.category is None and not restricts and (asked.category == "sensitive" or _is_older(event, asked)):
         return False
     if event.recipient is not None:
         return event.recipient == purpose.recipient or (restricts and event.purpose is not None)
     return restricts or purpose.recipient == "own"
+
+
+def _is_older(event: Event, asked: Asked) -> bool:
+    """Was it given before the purpose took the category in? A new use needs a new request (R-35)."""
+    return any(c == asked.category and event.effective_at < at for c, at in asked.purpose.category_since.items())
 
 
 def _grants(world: World, asked: Asked) -> Iterator[Grant]:
@@ -149,10 +179,19 @@ def _grants(world: World, asked: Asked) -> Iterator[Grant]:
         if relevant and c.effective_at <= world.as_of and basis(world, group[c.node], asked.purpose) == "contract":
             yield Grant(c.node, c.effective_at, c.valid_until or NEVER, "no_contract", _contract_problem(world, c))
     for node, its in group.items():
-        evidenced = node[0] == asked.controller and _jurisdictions(world, its)
-        if evidenced and basis(world, its, asked.purpose) == "opt_out":
-            problem = "minor_without_guardian" if is_minor(world, its, world.as_of) else None
-            yield Grant(node, ALWAYS, NEVER, "expired", problem)
+        if node[0] == asked.controller and _evidence(world, its) and basis(world, its, asked.purpose) == "opt_out":
+            yield from _silence(world, node, its, asked)
+
+
+def _silence(world: World, node: Node, group: Node, asked: Asked) -> Iterator[Grant]:
+    """In an opt-out regime silence permits: from when the person is of age, and policy has the category."""
+    if is_minor(world, group, world.as_of):
+        yield Grant(node, ALWAYS, NEVER, "expired", "minor_without_guardian")
+        return
+    since = [at for category, at in asked.purpose.category_since.items() if category == asked.category]
+    begins = max([ALWAYS, *_minor_until(world, group), *since])
+    if begins <= world.as_of:
+        yield Grant(node, begins, NEVER, "expired", None)
 
 
 def _contract_problem(world: World, contract: Contract) -> str | None:
@@ -185,12 +224,13 @@ def on_record(world: World, asked: Asked) -> tuple[list[Grant], list[Denial]]:
 def state(world: World, people: set[Node], own: Node, asked: Asked, at: datetime) -> str | None:
     """The reason at `at` for the person `people` seen through the identifier `own`; None permits."""
     grants, denials = on_record(world, asked)
-    counting = [g for g in grants if g.at <= at and g.node in people and (world.is_strong(g.node) or g.node == own)]
+    every = [g for g in grants if g.at <= at]
+    counting = [g for g in every if g.node in people and (world.is_strong(g.node) or g.node == own)]
     good = [g for g in counting if g.problem is None]
     outstanding = [
         (d.at, d.reason)
         for d in denials
-        if d.at <= at and _reaches(world, d.node, own) and not _is_lifted(world, d, good, [g for g in grants if g.at <= at])
+        if d.at <= at and _reaches(world, d.node, own) and not _is_lifted(world, d, good, every)
     ]
     if outstanding:
         return max(outstanding)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from orchestration.policy.schema import Policy, Purpose
-from tests.oracle.consent import Asked, state
+from tests.oracle.consent import Asked, is_minor, state, stated, strictest
 from tests.oracle.facts import Node, Touchpoint, World
 from tests.oracle.people import resolve
 
@@ -44,7 +44,8 @@ def _consented(world: World, touchpoint: Touchpoint, node: Node, asked: Asked) -
     if now is not None:
         return now
     if state(world, people, node, asked, touchpoint.occurred_at) is not None:
-        return "before_consent"
+        was_minor = is_minor(world, resolve(world).group[node], touchpoint.occurred_at)
+        return "minor_without_guardian" if was_minor else "before_consent"
     days = retention_days(world.policy, asked.purpose.name, asked.category)
     return "past_retention" if touchpoint.occurred_at < world.as_of - timedelta(days=days) else None
 
@@ -55,8 +56,7 @@ def _why_nothing(world: World, people: set[Node], purpose: Purpose) -> str:
         for controller, token in people:
             if e.decision == "grant" and e.purpose == purpose.name and e.token == token and e.controller != controller:
                 return "controller_mismatch"
-    default = purpose.basis.get(world.policy.organisation.default_regime)
-    return "no_contract" if default == "contract" else "no_consent"
+    return "no_contract" if strictest(stated(world, purpose)) == "contract" else "no_consent"
 
 
 def person(world: World, node: Node) -> set[Node]:
@@ -92,7 +92,7 @@ def status_of(world: World, node: Node) -> str | None:
 
 
 def _is_on(world: World, node: Node, status: str) -> bool:
-    """The last record holds, and at one instant the restriction; dated ahead, a restriction acts at once, lifting waits."""
+    """The last record holds, at one instant the restriction; dated ahead, a restriction acts at once, lifting waits."""
     told = [
         (min(s.effective_at, world.as_of), s.state == "on")
         for s in world.statuses

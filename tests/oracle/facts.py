@@ -81,7 +81,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Link:
-    """"These two identifiers are one human", or no longer."""
+    """These two identifiers are one human, or no longer."""
 
     controller: str
     a: str
@@ -124,7 +124,14 @@ class World:
         return next((p for p in self.policy.purposes.purposes if p.name == name), None)
 
     def is_strong(self, node: Node) -> bool:
-        return any(k.strength == "strong" for k in self.policy.organisation.identifier_kinds if k.name == self.kinds[node][0])
+        kinds = self.policy.organisation.identifier_kinds
+        return any(kind.strength == "strong" for kind in kinds if kind.name == self.kinds[node][0])
 
     def is_anchor(self, node: Node) -> bool:
-        return any(k.anchor for k in self.policy.organisation.identifier_kinds if k.name == self.kinds[node][0])
+        kinds = self.policy.organisation.identifier_kinds
+        return any(kind.anchor for kind in kinds if kind.name == self.kinds[node][0])
+
+    def told(self) -> str:
+        """The whole world as text, for whoever must find out why two evaluators differ."""
+        records = [*self.links, *self.events, *self.contracts, *self.ages, *self.statuses, *self.touchpoints]
+        return "\n".join([f"at {self.as_of}: {self.kinds}", *map(str, records)])
