@@ -12,6 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-nightly constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
+.PHONY: help install run dev test test-slow test-worlds lint bench bench-ledger constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +32,9 @@ test: $(VENV)/.dev ## Run the tests, without the slow ones
 
 test-slow: $(VENV)/.dev ## Run the slow tests: more kills, bigger worlds
 	$(BIN)/python -m pytest -q -m slow
+
+test-worlds: $(VENV)/.dev ## Compare 10,000 random worlds with the oracle (SEED=n: the same again)
+	$(BIN)/python -m pytest -q -s -m slow tests/integration/test_worlds.py $(if $(SEED),--worlds-seed $(SEED))
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, sqlfluff
 	$(BIN)/ruff check orchestration tests

@@ -20,7 +20,7 @@ from tests.oracle import World
 from tests.staged import Chain, stage_worlds
 from tests.worlds import random_world, seeded
 
-WORLDS = 600
+WORLDS = 900  # fewer let a mutant of test_mutants.py live
 SEED = 7
 
 
