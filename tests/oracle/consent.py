@@ -184,9 +184,13 @@ def _grants(world: World, asked: Asked) -> Iterator[Grant]:
 
 
 def _silence(world: World, node: Node, group: Node, asked: Asked) -> Iterator[Grant]:
-    """In an opt-out regime silence permits: from when the person is of age, and policy has the category."""
+    """In an opt-out regime silence permits: from when the person is of age, and policy has the category. It is no
+    separate consent."""
     if is_minor(world, group, world.as_of):
         yield Grant(node, ALWAYS, NEVER, "expired", "minor_without_guardian")
+        return
+    if asked.category in asked.purpose.separate_consent_for:
+        yield Grant(node, ALWAYS, NEVER, "expired", "needs_separate_consent")
         return
     since = [at for category, at in asked.purpose.category_since.items() if category == asked.category]
     begins = max([ALWAYS, *_minor_until(world, group), *since])
