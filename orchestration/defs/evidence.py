@@ -13,7 +13,7 @@ from orchestration.defs.site import TEAM, Site
 from orchestration.evidence import counts, expectations, report
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult
-from orchestration.warehouse.content import content_hash
+from orchestration.warehouse.content import contents
 from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.gate import Receipt, release
 from orchestration.warehouse.publish import published, require_intact
@@ -160,12 +160,14 @@ def _write_report(site: Site) -> counts.Summary:
     prefix = "ingestion_"
     delivered = {step.removeprefix(prefix): numbers for step, numbers in found.items() if step.startswith(prefix)}
     checks = notes.all_checks(site.home)
+    content_hash, tables = contents(site.home, build.generation)
     summary = counts.summarise(
         site.home,
         site.policy,
         build,
         checks=checks,
-        content_hash=content_hash(site.home, build.generation),
+        content_hash=content_hash,
+        tables=tables,
         redelivered={source: numbers["redelivered_files"] for source, numbers in delivered.items()},
     )
     counts.save(site.home, summary)

@@ -23,6 +23,7 @@ from orchestration.ingestion.reports import refusals
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.build import evidence_file, warehouse_file
 from orchestration.warehouse.checks import CheckResult
+from orchestration.warehouse.content import Tables
 from orchestration.warehouse.duckdb_settings import connect
 
 Summary = dict[str, Any]
@@ -54,6 +55,7 @@ def summarise(
     *,
     checks: Sequence[CheckResult],
     content_hash: str,
+    tables: Tables | None = None,
     redelivered: Mapping[str, int] | None = None,
 ) -> Summary:
     """The summary of a generation. Raises VerifyError naming what does not sum up."""
@@ -65,6 +67,7 @@ def summarise(
             "policy_hash": build.policy_hash,
             "ledger_head": build.ledger_head,
             "content_hash": content_hash,
+            "tables": tables or {},
             "sources": _sources(home, policy, redelivered or {}),
             "decisions": _decisions(con),
             "segments": {s.name: {"people": _people(con, s.name)} for s in policy.segments.segments},

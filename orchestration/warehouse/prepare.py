@@ -37,6 +37,18 @@ def prepare(home: Home, policy: Policy, policy_dir: Path) -> Path:
     return folder / "dbt"
 
 
+def project_name(policy: Policy, policy_dir: Path) -> str:
+    """The folder of `policies/` that `prepare` gives this policy and code."""
+    return _hash(project_files(policy, policy_dir))
+
+
+def is_unchanged(folder: Path) -> bool:
+    """Whether a prepared project still is what its name says: nobody has edited a model since."""
+    root = folder / "dbt"
+    paths = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] != "target"]
+    return _hash({path.relative_to(root).as_posix(): path.read_bytes() for path in paths}) == folder.name
+
+
 def project_files(policy: Policy, policy_dir: Path) -> dict[str, bytes]:
     """Path → content of every file of the prepared project."""
     models = Models(policy_dir)

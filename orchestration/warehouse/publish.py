@@ -14,11 +14,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from orchestration.atomic import replace, write_json
 from orchestration.errors import AssentError, HomeError, VerifyError
 from orchestration.home import Home
+from orchestration.warehouse import archive
 from orchestration.warehouse.build import Build, evidence_file, warehouse_file
 from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.gate import NotReleasedError, file_sha256, read_receipt, receipt_path
 
 GENERATIONS_KEPT = 3
+PUBLICATION = "published.json"  # in evidence/<generation>/
 
 
 class Published(BaseModel):
@@ -58,6 +60,7 @@ def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = 
             where="publish",
             remedy="Choose an --as-of that is not in the future",
         )
+    archive.keep(home, build)
     current = published(home)
     if current is not None and _is_older(build, current):
         _keep_as_evidence(home, build, generations_kept)
@@ -159,7 +162,25 @@ def _point(home: Home, build: Build, sha256: str, published_at: datetime) -> Non
         published_at=published_at,
         file_sha256=sha256,
     )
+    note_publication(home, pointer)
     write_json(home.published, pointer.model_dump(mode="json"))
+
+
+def note_publication(home: Home, pointer: Published) -> None:
+    """Keeps in the generation's evidence when it came into force: the first time counts, if it is published again."""
+    place = home.evidence / pointer.generation / PUBLICATION
+    if not place.is_file():
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(place, pointer.model_dump(mode="json"))
+
+
+def publications(home: Home) -> list[Published]:
+    """Every generation that ever came into force, the oldest first, from the evidence; a damaged note is no note."""
+    found: list[Published] = []
+    for path in home.evidence.glob(f"*/{PUBLICATION}"):
+        with contextlib.suppress(OSError, ValidationError):
+            found.append(Published.model_validate_json(path.read_bytes()))
+    return sorted(found, key=lambda one: one.published_at)
 
 
 def _unlink_old(home: Home, generation: str, kept: int) -> None:

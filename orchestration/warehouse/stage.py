@@ -4,9 +4,11 @@ Not here: resolving identifiers (`identity/resolve.py`), and any rule (the dbt m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,20 +19,39 @@ from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
-from orchestration.ingestion.lake import lake_files, lake_hash, link_files, manifests
-from orchestration.policy.loader import policy_hash
+from orchestration.ingestion.lake import lake_hash
+from orchestration.policy.loader import canonical, policy_hash
 from orchestration.policy.schema import Policy, Source
 from orchestration.policy.tables import write_policy_tables
+from orchestration.policy.vocabulary import FILE as VOCABULARY
 from orchestration.settings import IN_HOME, LedgerAt
+from orchestration.warehouse.archive import list_files, sha256_of, write_archive
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.code_hash import code_hash
+from orchestration.warehouse.contact_log import note_contact_points
 from orchestration.warehouse.duckdb_settings import connect
+from orchestration.warehouse.gate import file_sha256
 from orchestration.warehouse.models import Models
+from orchestration.warehouse.prepare import project_name
 from orchestration.warehouse.publish import published
 from orchestration.warehouse.relations import DECLARED, Columns, relations
 from orchestration.warehouse.sensitivity import sensitive_segments, stages_read
 
 Head = tuple[int, str]  # sequence and hash of a ledger record
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a build reads beside the policy: files (FILES of `archive.py`), the ledger's tables, contact points."""
+
+    files: pa.Table
+    ledger: dict[str, pa.Table]
+    contact_points: pa.Table
+
+    def paths(self, home: Home, kind: str, source: str | None = None) -> list[Path]:
+        rows = self.files.select(["kind", "source", "path"]).to_pylist()
+        named = [row for row in rows if row["kind"] == kind and source in (None, row["source"])]
+        return sorted(home.root / row["path"] for row in named if row["path"] is not None)
 
 
 def stage_inputs(
@@ -41,52 +62,79 @@ def stage_inputs(
     as_of: datetime,
     policy_dir: Path,
     ledger_at: LedgerAt = IN_HOME,
-    replay_head: Head | None = None,
 ) -> Build:
-    """Makes the build's file and notes the build. A replay reads the ledger only up to `replay_head`."""
-    head, ledger = _read_ledger(home, policy, keys, ledger_at, replay_head)
-    sensitive = sensitive_segments(policy, Models(policy_dir))
-    deliveries = _parquet(sorted((home.evidence / "deliveries").glob("*.parquet")))
+    """Makes the build's file, lays the archive of what it read beside it, and notes the build."""
+    head, ledger = read_ledger(home, policy, keys, ledger_at)
+    with Vault(home, keys) as vault:
+        points = vault.contact_points_arrow()
+    read = Read(list_files(home), ledger, points)
     build = Build(
         as_of=as_of.astimezone(UTC),
         policy_hash=policy_hash(policy, policy_dir),
         ledger_head=head[1],
         ledger_seq=head[0],
         lake_hash=lake_hash(home),
-        activity_hash=_activity_hash(home, deliveries, as_of),
+        activity_hash=activity_hash(home, read, as_of),
         keys_id=keys.id,
         code_hash=code_hash(),
     )
     for leftover in home.building.glob(f"{build.generation}.*"):
         leftover.unlink()
-    con = connect(home, build.path(home))
-    try:
-        _make_schemas(con)
-        write_policy_tables(
-            con,
-            policy,
-            policy_hash=build.policy_hash,
-            sensitive_segments=sensitive,
-            stages_read=stages_read(policy, Models(policy_dir)),
-        )
-        _write_build(con, build)
-        _write_lake(con, home, policy)
-        for table, columns in DECLARED["ledger"].items():
-            _write(con, "ledger", table, columns, ledger[table])
-        _write_links(con, home)
-        _write_activity(con, home, keys, deliveries, build.as_of)
-        _write_purpose_keys(con, policy, keys)
-    finally:
-        con.close()
-    build.path(home).chmod(0o600)
+    models = Models(policy_dir)
+    sensitive, stages = sensitive_segments(policy, models), stages_read(policy, models)
+    stage_file(home, build.path(home), policy, keys, build, read, sensitive, stages)
+    with connect(home) as con:
+        note = note_contact_points(con, home, points)
+    write_archive(
+        home,
+        build,
+        read.files,
+        project=project_name(policy, policy_dir),
+        policy_sha256=sha256_of(canonical(policy).encode()),
+        vocabulary_sha256=file_sha256(VOCABULARY),
+        contact_note=note,
+        contact_points=points.num_rows,
+        records={name: table.num_rows for name, table in ledger.items()},
+    )
     build.save(home)
     return build
 
 
-def _read_ledger(
-    home: Home, policy: Policy, keys: Keys, at: LedgerAt, replay_head: Head | None
+def stage_file(
+    home: Home,
+    file: Path,
+    policy: Policy,
+    keys: Keys,
+    build: Build,
+    read: Read,
+    sensitive: frozenset[str],
+    stages: Mapping[str, frozenset[str]] | None = None,
+) -> None:
+    """Writes what dbt's sources read into a new `file`: the same for a build, and for its replay, which exports nothing
+    and so needs no `stages` that the recheck of exports asks for."""
+    con = connect(home, file)
+    try:
+        _make_schemas(con)
+        write_policy_tables(
+            con, policy, policy_hash=build.policy_hash, sensitive_segments=sensitive, stages_read=stages
+        )
+        _write_build(con, build)
+        _write_lake(con, home, policy, read)
+        for table, columns in DECLARED["ledger"].items():
+            _write(con, "ledger", table, columns, read.ledger[table])
+        _write_links(con, read.paths(home, "links"))
+        _write_activity(con, read, _parquet(read.paths(home, "deliveries")), build.as_of)
+        _write_purpose_keys(con, policy, keys)
+    finally:
+        con.close()
+    file.chmod(0o600)
+
+
+def read_ledger(
+    home: Home, policy: Policy, keys: Keys, at: LedgerAt, replay_head: Head | None = None
 ) -> tuple[Head, dict[str, pa.Table]]:
-    """The head and the records up to it: records that arrive meanwhile wait for the recheck of the exports."""
+    """The head and the records up to it: records that arrive meanwhile wait for the recheck of the exports. A replay
+    reads up to `replay_head`."""
     with open_ledger(home, keys, at) as (ledger, registry):
         current = published(home) if home.published.exists() else None
         if current is not None and not ledger.holds((current.ledger_seq, current.ledger_head)):
@@ -123,16 +171,17 @@ def _write_build(con: duckdb.DuckDBPyConnection, build: Build) -> None:
     _write(con, "meta", "builds", columns, data)
 
 
-def _write_lake(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy) -> None:
+def _write_lake(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, read: Read) -> None:
     """A view over each source's files; a source without data is a typed empty table. And what is known complete."""
     for source in policy.sources.sources:
         columns = relations(policy)["lake"][source.name]
-        files = lake_files(home, source.name)
+        files = read.paths(home, "touchpoints", source.name)
         if files:
             con.execute(f'CREATE OR REPLACE VIEW lake."{source.name}" AS {_typed(con, files, columns)}')
         else:
             _write(con, "lake", source.name, columns, None)
-    days = [row for source in policy.sources.sources for row in _complete_days(home, source)]
+    batches = read.files.select(["source", "feed", "batch_day", "is_complete"]).to_pylist()
+    days = [row for source in policy.sources.sources for row in _complete_days(source, batches)]
     table = pa.table({"source": [r[0] for r in days], "day": pa.array([r[1] for r in days], pa.date32())})
     _write(con, "lake", "completeness", DECLARED["lake"]["completeness"], table)
 
@@ -156,42 +205,39 @@ def _parquet(files: Sequence[Path]) -> str | None:
     return f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
 
 
-def _complete_days(home: Home, source: Source) -> list[tuple[str, object]]:
+def _complete_days(source: Source, batches: Sequence[dict[str, Any]]) -> list[tuple[str, object]]:
     """The days for which every feed with a completion marker has delivered. Without markers none is."""
     marked = [feed.name for feed in source.feeds if feed.marker is not None]
     if not marked:
         return []
     delivered: dict[object, set[str]] = {}
-    for manifest in manifests(home, source.name):
-        if manifest.is_complete and manifest.day is not None:
-            delivered.setdefault(manifest.day, set()).add(manifest.feed)
+    for batch in batches:
+        if batch["source"] == source.name and batch["is_complete"] and batch["batch_day"] is not None:
+            delivered.setdefault(batch["batch_day"], set()).add(batch["feed"])
     return [(source.name, day) for day, feeds in sorted(delivered.items(), key=str) if feeds >= set(marked)]
 
 
-def _write_links(con: duckdb.DuckDBPyConnection, home: Home) -> None:
+def _write_links(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     """Every link on record, of the lake and of the ledger."""
     columns = DECLARED["identity"]["links"]
     _write(con, "identity", "links", columns, None)
     names = ", ".join(columns)
     con.execute(f"INSERT INTO identity.links SELECT {names} FROM ledger.links")
-    reader = _parquet(link_files(home))
+    reader = _parquet(files)
     if reader is not None:
         con.execute(f"INSERT INTO identity.links SELECT {names} FROM {reader}")
 
 
-def _write_activity(
-    con: duckdb.DuckDBPyConnection, home: Home, keys: Keys, deliveries: str | None, as_of: datetime
-) -> None:
-    with Vault(home, keys) as vault:
-        points = vault.contact_points_arrow()
-    _write(con, "activity", "contact_points", DECLARED["activity"]["contact_points"], points)
+def _write_activity(con: duckdb.DuckDBPyConnection, read: Read, deliveries: str | None, as_of: datetime) -> None:
+    _write(con, "activity", "contact_points", DECLARED["activity"]["contact_points"], read.contact_points)
     _write(con, "activity", "deliveries", DECLARED["activity"]["deliveries"], None)
     if deliveries is not None:
         con.execute(f"INSERT INTO activity.deliveries {_deliveries_before(deliveries)}", {"as_of": _naive(as_of)})
 
 
-def _activity_hash(home: Home, deliveries: str | None, as_of: datetime) -> str:
+def activity_hash(home: Home, read: Read, as_of: datetime) -> str:
     """A hash of the deliveries that this build counts; one made after T does not change the build for T."""
+    deliveries = _parquet(read.paths(home, "deliveries"))
     if deliveries is None:
         return ""
     con = connect(home)
