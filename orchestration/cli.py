@@ -21,7 +21,7 @@ COMMANDS = {
     "run": ("orchestration.defs.commands:run", "Run the build: from landing files to exports and the report."),
     "status": ("orchestration.evidence.commands:status", "What is published, and what it says about itself."),
     "segments": ("orchestration.evidence.commands:segments", "People per segment, step by step."),
-    "explain": ("orchestration.evidence.commands:explain", "Why one person is in a segment or not."),
+    "explain": ("orchestration.evidence.commands_explain:explain", "Why one person is in a segment or not."),
     "replay": ("orchestration.evidence.commands_replay:replay", "Rebuild a generation as it was, and compare."),
     "export": ("orchestration.exports.commands:export", "Export the published generation again, minus withdrawals."),
     "withdrawals": (

@@ -1,10 +1,9 @@
-"""`assent status`, `assent segments` and `assent explain`: what the published generation says. Reads only."""
+"""`assent status` and `assent segments`: what the published generation says. Reads only."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -74,38 +73,6 @@ def segments(context: click.Context, as_json: bool) -> None:
         click.echo(f"{entry['segment']:<28}{entry['people']:>9,}  {entry['label']['en']} / {entry['label']['zh-CN']}")
         for export in entry["exports"]:
             click.echo(f"  → {export['destination']:<24}{_export_line(export)}")
-
-
-@click.command()
-@click.option("--segment", required=True, help="Name of a segment in segments.yaml.")
-@click.option(
-    "--identifier-file",
-    "identifiers",
-    type=click.File(encoding="utf-8"),
-    required=True,
-    help="One line, kind:issuer:value; `-` reads it from standard input, so that no shell keeps it.",
-)
-@AS_JSON
-@click.pass_context
-def explain(context: click.Context, segment: str, identifiers: TextIO, as_json: bool) -> None:
-    """Say for one person in or out, and why, down to the ledger event and the notice version."""
-    from orchestration.evidence import explain as why
-    from orchestration.identity.keys import Keys
-
-    settings, home, policy = _opened(context)
-    lines = [line for line in identifiers.read().splitlines() if line.strip()]
-    if len(lines) != 1:
-        raise AssentError(
-            "one identifier is wanted", where="--identifier-file", remedy="Write one line, kind:issuer:value"
-        )
-    found = why.explain(
-        home, policy, Keys.open(home), segment, lines[0], now=datetime.now(UTC), ledger_at=settings.ledger_at
-    )
-    if as_json:
-        _print_json(found.as_json())
-        return
-    for line in why.told(found, policy):
-        click.echo(line)
 
 
 def _opened(context: click.Context) -> tuple[Settings, Home, Policy]:

@@ -103,7 +103,7 @@ def explain(
                      "where token = $token and controller = $controller",
                      {"token": token, "controller": chosen.controller})  # fmt: skip
         person = None if found is None else found["person_key"]
-        step, reason, member = _membership(con, segment, found)
+        step, reason, member = membership_of(con, segment, found)
         return Explanation(
             segment=segment,
             purpose=chosen.purpose,
@@ -112,11 +112,11 @@ def explain(
             is_member=member is not None,
             step=step,
             reason=reason,
-            admission=_admission(con, member),
+            admission=admission_of(con, member),
             consent_until=write_moment(member["consent_until"]) or None if member else None,
-            activations=_activations(con, segment, person),
+            activations=activations_of(con, segment, person),
             touchpoints=_touchpoints(con, chosen, person),
-            scopes=_scopes(con, chosen, person),
+            scopes=tuple(scopes_of(con, chosen.purpose, chosen.controller, person)),
         )
     finally:
         con.close()
@@ -125,7 +125,7 @@ def explain(
 Found = dict[str, Any] | None
 
 
-def _membership(con: duckdb.DuckDBPyConnection, segment: str, identifier: Found) -> tuple[str, str | None, Found]:
+def membership_of(con: duckdb.DuckDBPyConnection, segment: str, identifier: Found) -> tuple[str, str | None, Found]:
     """The step reached, the reason for stopping there, and the row in the segment for a member."""
     if identifier is None:
         return "all", "unresolved_identity", None
@@ -145,7 +145,7 @@ def _membership(con: duckdb.DuckDBPyConnection, segment: str, identifier: Found)
     return ("permitted" if row["is_permitted"] else "known"), row["reason"] or NOT_SELECTED, None
 
 
-def _admission(con: duckdb.DuckDBPyConnection, member: Found) -> Admission | None:
+def admission_of(con: duckdb.DuckDBPyConnection, member: Found) -> Admission | None:
     """The consent event, or the contract, that admits; None in an opt-out regime, where the silence does."""
     if member is None or member["admitted_by"] is None:
         return None
@@ -167,7 +167,7 @@ def _admission(con: duckdb.DuckDBPyConnection, member: Found) -> Admission | Non
     return Admission(**{**event, **clocks})
 
 
-def _activations(con: duckdb.DuckDBPyConnection, segment: str, person: str | None) -> tuple[Activation, ...]:
+def activations_of(con: duckdb.DuckDBPyConnection, segment: str, person: str | None) -> tuple[Activation, ...]:
     rows = con.execute(
         "select a.destination, a.channel, coalesce(a.reason, x.reason) as reason, "
         "a.reason is null and x.reason is not null as since_build "
@@ -188,20 +188,23 @@ def _touchpoints(con: duckdb.DuckDBPyConnection, segment: Segment, person: str |
     return dict(rows)
 
 
-def _scopes(con: duckdb.DuckDBPyConnection, segment: Segment, person: str | None) -> tuple[dict[str, Any], ...]:
+def scopes_of(
+    con: duckdb.DuckDBPyConnection, purpose: str, controller: str, person: str | None
+) -> list[dict[str, Any]]:
+    """The consent in force at T for each category of a purpose; `is_own`: of one weak identifier alone."""
     rows = con.execute(
         "select p.category, p.reason, p.admitted_by, p.decided_by, e.decision, "
         "e.notice_id || '@' || e.notice_version as notice, e.effective_at, "
-        "case when isfinite(p.consent_until) then p.consent_until end as consent_until "
+        "case when isfinite(p.consent_until) then p.consent_until end as consent_until, p.is_own "
         "from intermediate.int_permissions_now as p left join ledger.consent_events as e on p.decided_by = e.seq "
         "where p.person_key = $person and p.purpose = $purpose and p.controller = $controller "
-        "order by p.scope_bit, p.decided_by",
-        {"person": person, "purpose": segment.purpose, "controller": segment.controller},
+        "order by p.scope_bit, p.is_own, p.decided_by",
+        {"person": person, "purpose": purpose, "controller": controller},
     )
     names = [column[0] for column in rows.description or ()]
     found = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
     clocks = ("effective_at", "consent_until")
-    return tuple({**scope, **{clock: write_moment(scope[clock]) or None for clock in clocks}} for scope in found)
+    return [{**scope, **{clock: write_moment(scope[clock]) or None for clock in clocks}} for scope in found]
 
 
 def _one(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Found:

@@ -12,8 +12,8 @@ import pytest
 
 from orchestration.evidence.removed import RemovedFile, note_removed
 from orchestration.home import Home
-from orchestration.ingestion.ingest import ingest_all
 from orchestration.identity.keys import Keys
+from orchestration.ingestion.ingest import ingest_all
 from orchestration.policy.loader import load_policy
 from orchestration.warehouse import archive
 from orchestration.warehouse.gate import file_sha256
@@ -30,6 +30,13 @@ def later(built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory
     home = copy_home(built[0], tmp_path_factory.mktemp("later") / "home")
     assert withdraw(home).code == 0
     assert assent(home, "export").code == 0
+    lines = (home / "landing" / "app" / "events-2026-11-20.jsonl").read_text().splitlines()
+    late = [json.dumps({**json.loads(line), "id": f"late-{n}"}) for n, line in enumerate(lines)]
+    (home / "landing" / "app" / "events-2026-11-22.jsonl").write_text("\n".join(late) + "\n")
+    place = Home.open(home, create=False)
+    with place.lock():
+        reports = ingest_all(place, load_policy(), Keys.open(place), place.landing, now=NOW, as_of=NOW)
+    assert sum(report.accepted for report in reports) > 10
     return home
 
 
@@ -62,3 +69,89 @@ def test_replay_is_equal_whatever_came_later_and_leaves_only_its_record(
     (record,) = [name for name in new if "/replays/" in name]
     assert new == {record}
     assert (later / record).stat().st_mode & 0o077 == 0
+
+
+def some_files(home: Path) -> list[dict[str, Any]]:
+    """Files of the lake that the published generation read, those with the most rows first."""
+    _, files = archive.load(Home(home), generation_of(home))
+    rows = [row for row in files.to_pylist() if row["kind"] == "touchpoints" and row["path"] is not None]
+    return sorted(rows, key=lambda row: (-row["rows"], row["path"]))
+
+
+def halve(home: Path, path: str) -> int:
+    """Rewrites a file of the lake with every second row; returns how many went."""
+    con = duckdb.connect()
+    rows = con.execute(f"select * from read_parquet('{home / path}', hive_partitioning = false)").to_arrow_table()
+    con.register("half", rows.slice(0, rows.num_rows // 2))
+    con.execute(f"copy half to '{home / path}' (format parquet)")
+    return int(rows.num_rows - rows.num_rows // 2)
+
+
+@pytest.fixture(scope="module")
+def purged(built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built home after one file was erased and another settled, both noted."""
+    home = copy_home(built[0], tmp_path_factory.mktemp("purged") / "home")
+    erased, settled = some_files(home)[:2]
+    note_removed(Home(home), "erasure", [RemovedFile(path=erased["path"], rows=erased["rows"])], now=NOW)
+    (home / erased["path"]).unlink()
+    went = halve(home, settled["path"])
+    rest = RemovedFile(
+        path=settled["path"], rows=went, replaced_by=settled["path"], sha256=file_sha256(home / settled["path"])
+    )
+    note_removed(Home(home), "retention", [rest], now=NOW)
+    return home
+
+
+def test_replay_tells_erasure_and_retention_apart(purged: Path) -> None:
+    erased, settled = some_files(purged)[:2]
+    found = replayed(purged, 0)
+    assert (found["status"], found["problems"]) == ("explained", [])
+    missing = {file["path"]: (file["state"], file["cause"]) for file in found["files_missing"]}
+    assert missing == {erased["path"]: ("gone", "erasure"), settled["path"]: ("rewritten", "retention")}
+    assert found["rows_gone"]["touchpoints"]["erasure"] == erased["rows"]
+    assert found["tables"]["governance.coverage"]["lost"].keys() == {"erasure + retention"}
+    causes = {c for name, t in found["tables"].items() if name.startswith("marts.") for c in (*t["lost"], *t["gained"])}
+    assert causes <= {"erasure", "retention"}
+
+
+def test_replay_fails_on_what_is_unexplained_and_names_it(purged: Path) -> None:
+    """A file that merely is gone, one that was edited, and a row of the kept file that was changed."""
+    lost, edited = some_files(purged)[2:4]
+    (purged / lost["path"]).unlink()
+    halve(purged, edited["path"])
+    generation = generation_of(purged)
+    con = duckdb.connect(str(purged / "warehouse" / f"{generation}.duckdb"))
+    con.execute(
+        "update marts.wechat_engaged set notice = 'forged@1' "
+        "where audience_key = (select max(audience_key) from marts.wechat_engaged)"
+    )
+    con.close()
+    found = replayed(purged, 6)
+    assert found["status"] == "differs"
+    told = "\n".join(found["problems"])
+    assert f"{lost['path']} was gone: unexplained" in told
+    assert f"{edited['path']} was changed: unexplained" in told
+    assert f"warehouse/{generation}.duckdb is not the file that passed its checks" in told
+    assert "does not hold the rows that its evidence says" in told
+    assert found["tables"]["marts.wechat_engaged"]["lost"]["unexplained"] >= 1
+
+
+def test_replay_refuses_a_policy_that_was_changed_or_cannot_be_read(purged: Path) -> None:
+    generation = generation_of(purged)
+    inputs_file = purged / "evidence" / generation / "inputs.json"
+    inputs = json.loads(inputs_file.read_bytes())
+    folder = purged / "policies" / inputs["project"]
+    model = folder / "dbt" / "models" / "marts" / "marketing" / "follow_up.sql"
+    text = model.read_text()
+    model.write_text(text + "\n")
+    done = assent(purged, "replay")
+    assert done.code == 6 and "not those of then" in done.err
+    model.write_text(text)
+    policy = json.loads((folder / "policy.json").read_bytes())
+    policy["retention"]["of_an_older_form"] = 1
+    (folder / "policy.json").write_text(json.dumps(policy))
+    assert "not those of then" in assent(purged, "replay").err
+    sha256 = file_sha256(folder / "policy.json")
+    inputs_file.write_text(json.dumps(inputs | {"policy_sha256": sha256}))
+    done = assent(purged, "replay")
+    assert done.code == 4 and "older form" in done.err
