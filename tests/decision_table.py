@@ -99,7 +99,6 @@ class Case(Strict):
 
 class Table(Strict):
     columns: tuple[Column, ...]
-    cannot_be: dict[str, str]  # a reason, with the columns in which no world can have it: why
     elsewhere: dict[str, str]  # a reason that no touchpoint has: where it is decided and tested
     cases: tuple[Case, ...]
 
@@ -114,7 +113,8 @@ class Row:
 
     @property
     def key(self) -> str:
-        return f"{self.case.case}/{self.column}"
+        """Names the row; its touchpoint carries it, so that the purpose asked for is known in SQL too."""
+        return _key(self.case, self.column)
 
     @property
     def expected(self) -> str:
@@ -129,6 +129,14 @@ def table() -> Table:
 @cache
 def rows() -> tuple[Row, ...]:
     return tuple(_rows())
+
+
+def by_policy() -> list[list[Row]]:
+    """The rows whose worlds one build can hold: those of the shipped policy first, then those of each deviation."""
+    batches: dict[str, list[Row]] = {}
+    for row in rows():
+        batches.setdefault(yaml.safe_dump(row.case.policy), []).append(row)
+    return list(batches.values())
 
 
 def _rows() -> Iterator[Row]:
@@ -158,13 +166,17 @@ def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(item for item in items if name in (item.get("name"), item.get("id"), item.get("version")))
 
 
+def _key(case: Case, column: Column) -> str:
+    return f"{case.case}/{column}/{case.purpose}"
+
+
 def at(relative: str) -> datetime:
     return AS_OF + timedelta(milliseconds=offset_ms(relative))
 
 
 def _world(case: Case, column: Column, policy: Policy) -> World:
     world = World(policy, AS_OF)
-    key = f"{case.case}/{column}"
+    key = _key(case, column)
     _add_people(world, case, key)
     seq = 1000 * (1 + [c.case for c in table().cases].index(case.case)) + 100 * list(JURISDICTION).index(column)
     consents = [*case.consents, *case.then]
@@ -186,7 +198,7 @@ def _world(case: Case, column: Column, policy: Policy) -> World:
 
 def _add_people(world: World, case: Case, key: str) -> None:
     used = {(case.controller, alias) for alias in case.people}
-    records = [*case.consents, *case.then, *case.facts, case.touchpoint]
+    records: list[Consent | Fact | Touched] = [*case.consents, *case.then, *case.facts, case.touchpoint]
     used |= {(r.controller or case.controller, r.by or case.people[0]) for r in records}
     for controller, alias in sorted(used):
         world.kinds[controller, f"{key}/{alias}"] = ALIASES[alias.rstrip("2")][:2]

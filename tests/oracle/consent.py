@@ -184,18 +184,18 @@ def _grants(world: World, asked: Asked) -> Iterator[Grant]:
 
 
 def _silence(world: World, node: Node, group: Node, asked: Asked) -> Iterator[Grant]:
-    """In an opt-out regime silence permits: from when the person is of age, and policy has the category. It is no
+    """In an opt-out regime silence permits: from when the person is of age, and the purpose has the category. It is no
     separate consent."""
-    if is_minor(world, group, world.as_of):
-        yield Grant(node, ALWAYS, NEVER, "expired", "minor_without_guardian")
-        return
-    if asked.category in asked.purpose.separate_consent_for:
-        yield Grant(node, ALWAYS, NEVER, "expired", "needs_separate_consent")
-        return
+    of_age = [until for until in _minor_until(world, group) if until <= world.as_of]
     since = [at for category, at in asked.purpose.category_since.items() if category == asked.category]
-    begins = max([ALWAYS, *_minor_until(world, group), *since])
-    if begins <= world.as_of:
-        yield Grant(node, begins, NEVER, "expired", None)
+    begins = max([ALWAYS, *of_age, *since])
+    problem = None
+    if is_minor(world, group, world.as_of):
+        problem = "minor_without_guardian"
+    elif asked.category in asked.purpose.separate_consent_for:
+        problem = "needs_separate_consent"
+    if all(at <= world.as_of for at in since):
+        yield Grant(node, begins, NEVER, "expired", problem)
 
 
 def _contract_problem(world: World, contract: Contract) -> str | None:

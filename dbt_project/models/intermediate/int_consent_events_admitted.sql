@@ -132,7 +132,7 @@ contracts as (
 ),
 
 -- an opt-out regime permits until opted out, for those whose jurisdiction is on record; never what was collected
--- from them as minors, or before the purpose took the category in
+-- from them as minors, or before the purpose took the category in. Silence is no separate consent (R-14)
 assumed as (
     select
         -i.identifier_id as seq, i.identifier_id, i.is_strong, s.scope_bit,    -- no ledger event: a negative number
@@ -145,6 +145,7 @@ assumed as (
         cast(null as varchar) as denial_reason,
         case
             when {{ is_minor_at(build_at, 'g') }} then 'minor_without_guardian'
+            when s.needs_separate then 'needs_separate_consent'
         end as inadmissible_reason,
         timestamp 'infinity' as ends_at,
         cast(null as varchar) as end_reason,
