@@ -31,9 +31,7 @@ def check_segments(policy: schema.Policy, found: Findings) -> None:
         for key in ("channels", "destinations", "excludes", "stages"):
             found.unique("segments", (*at, key), getattr(segment, key), key[:-1])
         _check_excludes(policy, found, segment, at)
-        stages = {stage.name for stage in policy.purposes.stages}
-        for place, stage in enumerate(segment.stages):
-            found.known("segments", (*at, "stages", place), stage, stages, "stage of purposes.yaml")
+        _check_stages(policy, found, segment, at)
         _check_discretion(policy, found, segment, at)
         if not found.known("segments", (*at, "purpose"), segment.purpose, purposes, "purpose"):
             continue
@@ -48,6 +46,17 @@ def check_segments(policy: schema.Policy, found: Findings) -> None:
         if segment.absent is not None:
             _check_absent(policy, found, segment, segment.absent, purpose, (*at, "absent"))
     _check_cycles(segments, found)
+
+
+def _check_stages(policy: schema.Policy, found: Findings, segment: schema.Segment, at: Path_) -> None:
+    """Who is anonymous gets content for everybody: nothing of theirs authorises a contact (R-80)."""
+    stages = {stage.name: stage for stage in policy.purposes.stages}
+    for place, name in enumerate(segment.stages):
+        path = (*at, "stages", place)
+        if not found.known("segments", path, name, stages, "stage of purposes.yaml"):
+            continue
+        if stages[name].purpose is None and segment.destinations:
+            found.add("segments", path, f"nobody may contact people of stage {name}", "Remove its `destinations:`")
 
 
 def _check_discretion(policy: schema.Policy, found: Findings, segment: schema.Segment, at: Path_) -> None:

@@ -151,6 +151,7 @@ BROKEN = [
     ("segments", ABSENT_7, "excludes: [light_members]", "segments", "by exclusion or stage"),
     ("segments", ABSENT_7, "excludes: [full_members]", "segments", "by exclusion or stage"),
     ("segments", ABSENT_7, "stages: [loyal]", "segments", "`loyal` is no stage"),
+    ("segments", "stages: [advocate]", "stages: [anonymous]", "segments", "nobody may contact"),
     ("minimisation", "stage: light", "stage: anonymous", "minimisation", "`anonymous` is no stage"),
     ("minimisation", "phone, category: identification, verb: token", "phone, category: identification, verb: token, "
      "stage: light", "minimisation", "says who, what or when"),
