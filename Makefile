@@ -13,6 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
 .PHONY: help install run dev test test-slow test-worlds lint bench bench-ledger constraints clean
+.PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,6 +55,8 @@ bench-run: install ## Tell where the seconds of a run on an unchanged home go
 	$(BIN)/python -m tests.bench_run
 bench-ingestion: $(VENV)/.dev ## Time the ingestion of 5 M lines beside DuckDB's bare readers
 	$(BIN)/python -m tests.bench_ingestion
+bench-run: install ## Tell where the seconds of a run on an unchanged home go
+	$(BIN)/python -m tests.bench_run
 
 constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
