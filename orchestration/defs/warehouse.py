@@ -16,6 +16,7 @@ from orchestration.defs.metadata import Made, measured
 from orchestration.defs.partitions import ONE_DAY, daily, is_rebuild, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
+from orchestration.evidence import expectations
 from orchestration.warehouse import dbt
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import dbt_checks, wanted_of_dbt
@@ -136,6 +137,7 @@ def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsD
             yield from repeated_events(context.assets_def, made, build.generation)
             return
         site.say("dbt        building and testing the models")
+        expectations.load_ahead()
         run = attempt(lambda: dbt.run_build(site.home, build.path(site.home), project))
         checks = attempt(lambda: dbt_checks(run.target, project / "target" / "manifest.json"))
         notes.leave(site.home, "dbt", checks)

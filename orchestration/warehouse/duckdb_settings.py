@@ -36,4 +36,5 @@ def connect(home: Home, path: Path | str = ":memory:", *, read_only: bool = Fals
     """A connection to `path` in UTC with the settings of this home."""
     con = duckdb.connect(str(path), read_only=read_only, config=config(home))
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET enable_progress_bar = false")  # on after `python -c`: it would print into the JSON on stdout
     return con

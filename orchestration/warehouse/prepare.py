@@ -29,10 +29,11 @@ CORE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv", ".md"}
 def prepare(home: Home, policy: Policy, policy_dir: Path) -> Path:
     """The ready project of this policy and code: `policies/<hash>/dbt` with `target/manifest.json`.
 
-    The folder's name is the hash of its files, so a changed policy or model is another project (fault G10)."""
+    The folder's name is the hash of its files, so a changed policy or model is another project (fault G10); one whose
+    files are no longer those is made again."""
     files = project_files(policy, policy_dir)
     folder = home.policies / _hash(files)
-    if not (folder / "dbt" / "target" / "manifest.json").is_file():
+    if not _is_ready(folder / "dbt", files):
         _make(home, folder, files, policy)
     return folder / "dbt"
 
@@ -89,6 +90,20 @@ def _hash(files: dict[str, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _is_ready(project: Path, files: dict[str, bytes]) -> bool:
+    """Was it parsed, and does dbt find there these files and no other that it would read?"""
+    present = {
+        path.relative_to(project).as_posix(): path
+        for path in project.rglob("*")
+        if path.suffix in CORE_SUFFIXES and "target" not in path.relative_to(project).parts
+    }
+    return (
+        (project / "target" / "manifest.json").is_file()
+        and present.keys() == files.keys()
+        and all(present[name].read_bytes() == content for name, content in files.items())
+    )
+
+
 def _make(home: Home, folder: Path, files: dict[str, bytes], policy: Policy) -> None:
     """Writes and parses the project aside, then renames it; where another process was faster, its result stays."""
     aside = Path(tempfile.mkdtemp(prefix=f"tmp_{folder.name}.", dir=home.policies))
@@ -99,7 +114,7 @@ def _make(home: Home, folder: Path, files: dict[str, bytes], policy: Policy) -> 
             target.write_bytes(content)
         (aside / "policy.json").write_text(canonical(policy), encoding="utf-8")
         parse(home, aside / "dbt")
-        if folder.exists() and not (folder / "dbt" / "target" / "manifest.json").is_file():
+        if folder.exists() and not _is_ready(folder / "dbt", files):
             shutil.rmtree(folder)
         if not folder.exists():
             aside.rename(folder)

@@ -123,6 +123,29 @@ def test_project_is_prepared_once_per_content(policy: Policy, tmp_path: Path, mo
     assert len(list(home.policies.iterdir())) == 2
 
 
+@pytest.mark.fault("G10")
+@pytest.mark.parametrize("damage", ["changed", "added", "removed"])
+def test_project_whose_files_are_not_its_own_is_made_again(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    def parse(_home: Home, project: Path) -> None:
+        (project / "target").mkdir()
+        (project / "target" / "manifest.json").write_text("{}")
+
+    monkeypatch.setattr(preparing, "parse", parse)
+    home = Home.open(tmp_path / "home", demo_seed=1)
+    models = prepare(home, policy, SHIPPED) / MARKETING
+    file, other = models / "wechat_engaged.sql", models / "everyone.sql"
+    wanted = file.read_bytes()
+    if damage == "removed":
+        file.unlink()
+    else:
+        (file if damage == "changed" else other).write_text("select 1 as person_key")
+    prepare(home, policy, SHIPPED)
+    assert file.read_bytes() == wanted
+    assert not other.exists()
+
+
 SELECT = "select person_key from {{ ref('int_touchpoints_gated_by_purpose') }} where "
 
 
