@@ -100,16 +100,6 @@ def lake_hash(home: Home) -> str:
     return digest.hexdigest()
 
 
-def lake_bytes_hash(home: Home) -> str:
-    """SHA-256 (hex) of every file that a build reads: manifests name files, and say nothing of their bytes."""
-    digest = hashlib.sha256()
-    names = (name for m in manifests(home) for name in (*m.files, *([m.links_file] if m.links_file else [])))
-    for name in sorted(names):
-        with (home.lake / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
 def source_totals(home: Home, source: str) -> dict[str, int]:
     """Rows over every batch of a source: read, accepted, duplicates, quarantined."""
     totals = Counter[str](read=0, accepted=0, duplicates=0, quarantined=0)

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from orchestration.atomic import write_json
 from orchestration.errors import AssentError
 from orchestration.home import Home
-from orchestration.ingestion.lake import lake_bytes_hash
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult, totals
 from orchestration.warehouse.code_hash import tools_hash
@@ -39,7 +38,6 @@ class Receipt(BaseModel):
     # What `repeat.py` needs; a receipt without them, of an older Assent, is good, but never spares a build.
     checks: tuple[CheckResult, ...] = ()
     tools_hash: str = ""
-    lake_bytes_hash: str = ""
 
 
 def release(home: Home, build: Build, checks: Sequence[CheckResult]) -> Receipt:
@@ -68,7 +66,6 @@ def release(home: Home, build: Build, checks: Sequence[CheckResult]) -> Receipt:
         file_sha256=file_sha256(build.path(home)),
         checks=tuple(found),
         tools_hash=tools_hash(),
-        lake_bytes_hash=lake_bytes_hash(home),
     )
     write_json(receipt_path(home, build), receipt.model_dump())
     return receipt

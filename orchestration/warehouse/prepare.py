@@ -33,7 +33,7 @@ def prepare(home: Home, policy: Policy, policy_dir: Path) -> Path:
     files are no longer those is made again."""
     files = project_files(policy, policy_dir)
     folder = home.policies / _hash(files)
-    if not _is_ready(folder / "dbt", files):
+    if not _is_ready(folder):
         _make(home, folder, files, policy)
     return folder / "dbt"
 
@@ -90,18 +90,8 @@ def _hash(files: dict[str, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _is_ready(project: Path, files: dict[str, bytes]) -> bool:
-    """Was it parsed, and does dbt find there these files and no other that it would read?"""
-    present = {
-        path.relative_to(project).as_posix(): path
-        for path in project.rglob("*")
-        if path.suffix in CORE_SUFFIXES and "target" not in path.relative_to(project).parts
-    }
-    return (
-        (project / "target" / "manifest.json").is_file()
-        and present.keys() == files.keys()
-        and all(present[name].read_bytes() == content for name, content in files.items())
-    )
+def _is_ready(folder: Path) -> bool:
+    return (folder / "dbt" / "target" / "manifest.json").is_file() and is_unchanged(folder)
 
 
 def _make(home: Home, folder: Path, files: dict[str, bytes], policy: Policy) -> None:
@@ -114,7 +104,7 @@ def _make(home: Home, folder: Path, files: dict[str, bytes], policy: Policy) -> 
             target.write_bytes(content)
         (aside / "policy.json").write_text(canonical(policy), encoding="utf-8")
         parse(home, aside / "dbt")
-        if folder.exists() and not _is_ready(folder / "dbt", files):
+        if folder.exists() and not _is_ready(folder):
             shutil.rmtree(folder)
         if not folder.exists():
             aside.rename(folder)

@@ -11,16 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
+import pyarrow.compute as pc
 
 from orchestration.atomic import write_json
 from orchestration.errors import AssentError, VerifyError
 from orchestration.home import Home
-from orchestration.ingestion.lake import lake_bytes_hash
+from orchestration.warehouse import archive
 from orchestration.warehouse.build import Build, warehouse_file
 from orchestration.warehouse.checks import CheckResult, totals
 from orchestration.warehouse.code_hash import tools_hash
 from orchestration.warehouse.duckdb_settings import connect
-from orchestration.warehouse.gate import Receipt, read_receipt
+from orchestration.warehouse.gate import Receipt, file_sha256, read_receipt
 from orchestration.warehouse.publish import Published, published, release_path, require_intact
 
 Check = tuple[str, str]  # stage and name
@@ -28,13 +29,14 @@ Check = tuple[str, str]  # stage and name
 
 def find_repeat(home: Home, build: Build, wanted: Collection[Check]) -> bool:
     """Notes, and tells, that the staged `build` is the generation in force: whole, released by the same tools with
-    every check of `wanted`, and made from what is staged now, table by table. The staged file is gone then."""
+    every check of `wanted`, and made from what is staged now, table by table. What was staged is gone then."""
     try:
         is_one = _is_repeat(home, build, frozenset(wanted))
     except (AssentError, duckdb.Error, OSError):
         is_one = False  # damaged: the full build replaces it
     if is_one:
-        build.path(home).unlink()
+        for staged in home.building.glob(f"{build.generation}.*"):
+            staged.unlink()
         write_json(_note(home), {"generation": build.generation})
     return is_one
 
@@ -65,7 +67,7 @@ def _is_repeat(home: Home, build: Build, wanted: frozenset[Check]) -> bool:
         receipt is not None
         and receipt.tools_hash == tools_hash()
         and _has_passed(receipt, wanted)
-        and receipt.lake_bytes_hash == lake_bytes_hash(home)
+        and _lake_is_that_of(home, build)
         and _inputs_are_those_of(home, build)
     )
 
@@ -94,6 +96,15 @@ def _has_passed(receipt: Receipt, wanted: frozenset[Check]) -> bool:
 def checks_of(receipt: Receipt, stage: str) -> list[CheckResult]:
     """What one stage checked when the generation was released."""
     return [check for check in receipt.checks if check.stage == stage]
+
+
+def _lake_is_that_of(home: Home, build: Build) -> bool:
+    """Does each file of the lake hold, byte for byte, what the archive of the generation says that it read?"""
+    inputs, files = archive.load(home, build.generation)
+    read = files.filter(pc.field("kind") != "deliveries").select(["path", "sha256"]).to_pylist()
+    return inputs.build == build and all(
+        file_sha256(home.root / row["path"]) == row["sha256"] for row in read if row["path"] is not None
+    )
 
 
 def _inputs_are_those_of(home: Home, build: Build) -> bool:

@@ -119,6 +119,10 @@ def receipt_of(world: World) -> Path:
     return release_path(world.home, world.generation)
 
 
+def archived(world: World, name: str) -> Path:
+    return world.home.evidence / world.generation / name
+
+
 def alter(world: World, sql: str) -> None:
     """Changes the published file and both hashes of it, as one does who knows where they are."""
     with duckdb.connect(str(world.file)) as con:
@@ -157,7 +161,6 @@ TAMPERINGS: dict[str, Callable[[World], object]] = {
     "the receipt's policy": lambda w: rewrite(receipt_of(w), policy_hash="other"),
     "the receipt's counts": lambda w: rewrite(receipt_of(w), checks_passed=999),
     "the receipt's tools": lambda w: rewrite(receipt_of(w), tools_hash=""),
-    "the receipt's lake": lambda w: rewrite(receipt_of(w), lake_bytes_hash=""),
     "the receipt of an older Assent": lambda w: rewrite(receipt_of(w), checks=[]),
     "a check in the receipt that failed": failed_check,
     "a check that was not made": one_check_less,
@@ -166,6 +169,11 @@ TAMPERINGS: dict[str, Callable[[World], object]] = {
     "the pointer's ledger": lambda w: rewrite(w.home.published, ledger_seq=0, ledger_head="genesis"),
     "the pointer's lake": lambda w: rewrite(w.home.published, lake_hash="other"),
     "the pointer's code": lambda w: rewrite(w.home.published, code_hash="other"),
+    "no archive of what it read": lambda w: archived(w, "inputs.json").unlink(),
+    "what the archive says of T": lambda w: rewrite(archived(w, "inputs.json"), as_of="2026-10-01T00:00:00Z"),
+    "the archive's list of files": lambda w: pq.write_table(
+        pq.read_table(archived(w, "inputs.parquet")).slice(1), archived(w, "inputs.parquet")
+    ),
     "bytes of the lake": lambda w: (w.home.lake / LAKE_FILE).write_bytes(
         (w.home.lake / LAKE_FILE).read_bytes().replace(b"t1", b"t2")
     ),
