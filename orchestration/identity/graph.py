@@ -45,33 +45,35 @@ class Links:
 
 @dataclass(frozen=True)
 class People:
-    """Who is one person. Every number is a node, so it means the same in any order of arrival."""
+    """Who is one person. A label is a node, the smallest of what it names, whatever the order of arrival."""
 
-    group: Ints  # the node that names each node's group; an ambiguous node is a group of its own
+    group: Ints  # an ambiguous node is a group of its own
+    reach: Ints  # what a path of links ever on record leads to, through nobody ambiguous: denials travel along it
+    record: Ints  # what any path of links ever on record leads to: no rule looks beyond
     is_ambiguous: Bools
-    reach: Ints  # the smallest node that any path of links ever on record leads to, through nobody ambiguous
+    is_loose: Bools  # a link on record does not join it: not in force, cut, or to somebody ambiguous
     degree: Ints  # how many others in force count for `max_links`
-    holds: Bools  # per link: it really joins its ends, being in force, not cut, and of no ambiguous identifier
 
 
 def resolve_people(nodes: Nodes, links: Links) -> People:
     """Joins strong identifiers first, then lets each weak one belong to the only strong group that it leads to."""
     degree = count_links(nodes, links)
-    strong = links.in_force & nodes.is_strong[links.ends].all(axis=1)
-    weak = np.flatnonzero(links.in_force & ~strong)
-    people = partition(len(nodes), links.ends[strong], nodes.anchor_class, degree > nodes.max_links)
-    is_open = np.zeros(len(links), dtype=np.bool_)
-    is_open[strong] = ~people.is_cut
+    is_strong = links.in_force & nodes.is_strong[links.ends].all(axis=1)
+    weak = links.ends[links.in_force & ~is_strong]
+    people = partition(len(nodes), links.ends[is_strong], nodes.anchor_class, degree > nodes.max_links)
 
     # A strong group is one node by now, and any two of them conflict: what would join them is weak.
     is_name = nodes.is_strong & ~people.is_ambiguous & (people.group == np.arange(len(nodes)))
-    weak = weak[~people.is_ambiguous[links.ends[weak]].any(axis=1)]
-    is_open[weak] = True
-    contracted = people.group[links.ends[weak]]
+    contracted = people.group[weak[~people.is_ambiguous[weak].any(axis=1)]]
     around = partition(len(nodes), contracted, np.where(is_name, 0, NONE), people.is_ambiguous)
     group = around.group[people.group]
-    holds = is_open & ~around.is_ambiguous[links.ends].any(axis=1)
-    return People(group, around.is_ambiguous, reach_of(links.ends, around.is_ambiguous), degree, holds)
+
+    joins = links.in_force & (group[links.ends[:, 0]] == group[links.ends[:, 1]])
+    is_loose = np.zeros(len(nodes), dtype=np.bool_)
+    is_loose[links.ends[~joins].reshape(-1)] = True
+    passes = ~around.is_ambiguous[links.ends].any(axis=1)  # a denial begins or ends at an ambiguous node
+    reach, record = components(len(nodes), links.ends[passes]), components(len(nodes), links.ends)
+    return People(group, reach, record, around.is_ambiguous, is_loose, degree)
 
 
 def count_links(nodes: Nodes, links: Links) -> Ints:
@@ -79,11 +81,6 @@ def count_links(nodes: Nodes, links: Links) -> Ints:
     a, b = links.ends[links.in_force].T
     counts_a, counts_b = (~nodes.is_strong[x] | nodes.is_strong[y] for x, y in ((a, b), (b, a)))
     return np.bincount(a[counts_a], minlength=len(nodes)) + np.bincount(b[counts_b], minlength=len(nodes))
-
-
-def reach_of(ends: Ints, is_ambiguous: Bools) -> Ints:
-    """Components over links ever on record; a denial begins or ends at an ambiguous node and never passes through."""
-    return components(len(is_ambiguous), ends[~is_ambiguous[ends].any(axis=1)])
 
 
 def components(nodes: int, links: Ints) -> Ints:
@@ -102,7 +99,6 @@ class Partition:
 
     group: Ints
     is_ambiguous: Bools
-    is_cut: Bools  # per link: it joined two conflicting anchors directly
 
 
 def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> Partition:
@@ -127,7 +123,7 @@ def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> 
             shared, crossing = _spread(nodes, links[among], sources, anchor_class != NONE)
             is_ambiguous[shared] = True
             is_cut[among[crossing]] = True
-    return Partition(group, is_ambiguous, is_cut)
+    return Partition(group, is_ambiguous)
 
 
 def _conflicting_anchors(group: Ints, anchor_class: Ints, is_ambiguous: Bools) -> Ints:

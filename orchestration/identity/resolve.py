@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestration.home import Home
-from orchestration.identity.graph import Links, People, resolve_people
+from orchestration.identity.graph import People, resolve_people
 from orchestration.identity.numbering import number_all
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.build import Build
@@ -32,13 +32,11 @@ def resolve_identities(home: Home, build: Build, policy: Policy) -> None:
 def resolve(con: duckdb.DuckDBPyConnection, as_of: datetime, sources: Iterable[str]) -> None:
     """The same on an open connection. The rules for each kind are in `policy.identifier_kinds`."""
     nodes, links = number_all(con, as_of, sources)
-    _write(con, links, resolve_people(nodes, links))
+    _write(con, resolve_people(nodes, links))
 
 
-def _write(con: duckdb.DuckDBPyConnection, links: Links, people: People) -> None:
+def _write(con: duckdb.DuckDBPyConnection, people: People) -> None:
     """The two tables. Ids count from 1: 0 is nobody in the models."""
-    is_loose = np.zeros(len(people.group), dtype=np.bool_)
-    is_loose[links.ends[~people.holds].reshape(-1)] = True
     con.register(
         "resolved",
         pa.table(
@@ -47,7 +45,7 @@ def _write(con: duckdb.DuckDBPyConnection, links: Links, people: People) -> None
                 "name": people.group,
                 "is_ambiguous": people.is_ambiguous,
                 "reach": people.reach,
-                "is_loose": is_loose,
+                "is_loose": people.is_loose,
             }
         ),
     )

@@ -1,0 +1,100 @@
+"""What is brought up to date equals what is resolved anew, for any graph and any sequence of changes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestration.identity import incremental
+from orchestration.identity.graph import NONE, Ints, Links, Nodes, People, resolve_people
+from orchestration.identity.incremental import Resolution, update_people
+
+UNIVERSE = 24  # what may be there: 6 anchors of two classes, 8 other strong, 10 weak; numbered in that order
+STRONG, ANCHORS = 14, 6
+ANCHOR_CLASS = np.where(np.arange(UNIVERSE) < ANCHORS, np.arange(UNIVERSE) % 2, NONE)
+Night = dict[tuple[int, int], bool]  # pair on record → in force
+
+PAIRS = st.tuples(st.integers(0, UNIVERSE - 1), st.integers(0, UNIVERSE - 1)).filter(lambda pair: pair[0] < pair[1])
+IN_FORCE = st.sampled_from([True, True, True, True, False])
+NIGHTS = st.lists(
+    st.tuples(
+        st.dictionaries(PAIRS, IN_FORCE, max_size=8),  # links that are added, or end, or come back
+        st.sets(PAIRS, max_size=2),  # links that leave the record
+        st.sets(st.integers(0, UNIVERSE - 1), max_size=2),  # identifiers that appear without a link
+        st.sets(st.integers(0, UNIVERSE - 1), max_size=1),  # identifiers of which nothing is left
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+def graph_of(present: Ints, night: Night, most: Ints) -> tuple[Nodes, Links]:
+    """The numbering of a night: those present, in the universe's order."""
+    number = {int(name): place for place, name in enumerate(present)}
+    ends = np.array(sorted((number[a], number[b]) for a, b in night), dtype=np.int64).reshape(-1, 2)
+    in_force = np.array([night[int(present[a]), int(present[b])] for a, b in ends], dtype=np.bool_)
+    return Nodes(present < STRONG, ANCHOR_CLASS[present], most[present]), Links(ends, in_force)
+
+
+def assert_equal(found: People, expected: People) -> None:
+    for field in fields(People):
+        assert getattr(found, field.name).tolist() == getattr(expected, field.name).tolist(), field.name
+
+
+@settings(max_examples=400, deadline=None)
+@given(nights=NIGHTS, most=st.lists(st.sampled_from([2, 3, 9]), min_size=UNIVERSE, max_size=UNIVERSE), data=st.data())
+def test_update_equals_resolving_anew(
+    nights: list[tuple[Night, set[tuple[int, int]], set[int], set[int]]], most: list[int], data: st.DataObject
+) -> None:
+    links: Night = {}
+    appeared: set[int] = set()
+    present = np.zeros(0, dtype=np.int64)
+    rules = np.array(most)
+    nodes, graph = graph_of(present, links, rules)
+    state = Resolution(nodes, graph, resolve_people(nodes, graph))
+    for changed, left, new, gone in nights:
+        links = {pair: on for pair, on in (links | changed).items() if pair not in left and not gone & set(pair)}
+        appeared = (appeared | new) - gone
+        before, present = (
+            present,
+            np.array(sorted(appeared | {name for pair in links for name in pair}), dtype=np.int64),
+        )
+        if data.draw(st.integers(0, 5)) == 0:
+            rules = rules[::-1].copy()  # a rule of policy changed
+        nodes, graph = graph_of(present, links, rules)
+        place = {int(name): at for at, name in enumerate(before)}
+        old_of = np.array([place.get(int(name), NONE) for name in present], dtype=np.int64)
+        found = update_people(state, nodes, graph, old_of)
+        assert_equal(found, resolve_people(nodes, graph))
+        state = Resolution(nodes, graph, found)
+
+
+def chain_of_people(count: int) -> tuple[Nodes, Links]:
+    """Member, phone and cookie of each, numbered by strength."""
+    who = np.arange(count)
+    ends = np.concatenate([np.stack([who, who + count], axis=1), np.stack([who + count, who + 2 * count], axis=1)])
+    anchor_class = np.where(np.arange(3 * count) < count, 0, NONE)
+    nodes = Nodes(np.arange(3 * count) < 2 * count, anchor_class, np.full(3 * count, 20))
+    return nodes, Links(ends, np.ones(2 * count, dtype=np.bool_))
+
+
+def test_only_what_a_change_touches_is_divided_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cookie seen with a second phone: of 1,000 people two are looked at."""
+    nodes, links = chain_of_people(1000)
+    state = Resolution(nodes, links, resolve_people(nodes, links))
+    ends = np.concatenate([links.ends, [[1001, 2000]]])
+    ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
+    sizes: list[int] = []
+
+    def counting(nodes: Nodes, links: Links) -> People:
+        sizes.append(len(nodes))
+        return resolve_people(nodes, links)
+
+    monkeypatch.setattr(incremental, "resolve_people", counting)
+    found = update_people(state, nodes, Links(ends, np.ones(len(ends), dtype=np.bool_)), np.arange(3000))
+    assert sizes == [6]
+    assert found.is_ambiguous.nonzero()[0].tolist() == [2000]
