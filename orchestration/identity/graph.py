@@ -34,13 +34,13 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Links:
-    """Distinct pairs (m, 2) that a record ever named, the smaller node first, and whether each is in force."""
+    """Distinct pairs that a record ever named, a (2, m) array with the smaller node first, and whether each is in force."""
 
     ends: Ints
     in_force: Bools
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.in_force)
 
 
 @dataclass(frozen=True)
@@ -58,35 +58,36 @@ class People:
 def resolve_people(nodes: Nodes, links: Links) -> People:
     """Joins strong identifiers first, then lets each weak one belong to the only strong group that it leads to."""
     degree = count_links(nodes, links)
-    is_strong = links.in_force & nodes.is_strong[links.ends].all(axis=1)
-    weak = links.ends[links.in_force & ~is_strong]
-    people = partition(len(nodes), links.ends[is_strong], nodes.anchor_class, degree > nodes.max_links)
+    is_strong = links.in_force & nodes.is_strong[links.ends].all(axis=0)
+    weak = links.ends[:, links.in_force & ~is_strong]
+    people = partition(len(nodes), links.ends[:, is_strong], nodes.anchor_class, degree > nodes.max_links)
 
     # A strong group is one node by now, and any two of them conflict: what would join them is weak.
     is_name = nodes.is_strong & ~people.is_ambiguous & (people.group == np.arange(len(nodes)))
-    contracted = people.group[weak[~people.is_ambiguous[weak].any(axis=1)]]
+    contracted = people.group[weak[:, ~people.is_ambiguous[weak].any(axis=0)]]
     around = partition(len(nodes), contracted, np.where(is_name, 0, NONE), people.is_ambiguous)
     group = around.group[people.group]
 
-    joins = links.in_force & (group[links.ends[:, 0]] == group[links.ends[:, 1]])
+    loose = links.ends[:, ~links.in_force | (group[links.ends[0]] != group[links.ends[1]])]
     is_loose = np.zeros(len(nodes), dtype=np.bool_)
-    is_loose[links.ends[~joins].reshape(-1)] = True
-    passes = ~around.is_ambiguous[links.ends].any(axis=1)  # a denial begins or ends at an ambiguous node
-    reach, record = components(len(nodes), links.ends[passes]), components(len(nodes), links.ends)
+    is_loose[loose.reshape(-1)] = True
+    passing = loose[:, ~around.is_ambiguous[loose].any(axis=0)]  # a denial begins or ends at an ambiguous node
+    reach = components(len(nodes), group[passing])[group]  # what joins is within a group already
+    record = components(len(nodes), reach[loose])[reach]
     return People(group, reach, record, around.is_ambiguous, is_loose, degree)
 
 
 def count_links(nodes: Nodes, links: Links) -> Ints:
     """The distinct others in force of each node; for a strong one only the strong."""
-    a, b = links.ends[links.in_force].T
+    a, b = links.ends[:, links.in_force]
     counts_a, counts_b = (~nodes.is_strong[x] | nodes.is_strong[y] for x, y in ((a, b), (b, a)))
     return np.bincount(a[counts_a], minlength=len(nodes)) + np.bincount(b[counts_b], minlength=len(nodes))
 
 
 def components(nodes: int, links: Ints) -> Ints:
-    """For each node the smallest node of its connected component. `links` is (m, 2)."""
-    ones = np.ones(len(links), dtype=np.int32)  # int8 would add up to nothing where 256 links join the same two
-    graph = coo_array((ones, (links[:, 0], links[:, 1])), shape=(nodes, nodes))
+    """For each node the smallest node of its connected component. `links` is (2, m)."""
+    ones = np.ones(links.shape[1], dtype=np.int32)  # int8 would add up to nothing where 256 links join the same two
+    graph = coo_array((ones, (links[0], links[1])), shape=(nodes, nodes))
     count, labels = connected_components(graph, directed=False)
     smallest: Ints = np.full(count, nodes, dtype=np.int64)
     np.minimum.at(smallest, labels, np.arange(nodes))
@@ -107,22 +108,22 @@ def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> 
     Each pass spreads, per class, the anchors of the groups that hold two of them. It ends: two anchors in one group
     always meet in something to cut."""
     is_ambiguous = is_shared.copy()
-    is_cut = np.zeros(len(links), dtype=np.bool_)
-    open_links = np.arange(len(links))
+    is_cut = np.zeros(links.shape[1], dtype=np.bool_)
+    open_links = np.flatnonzero(~is_ambiguous[links].any(axis=0))
     while True:
-        open_links = open_links[~is_cut[open_links] & ~is_ambiguous[links[open_links]].any(axis=1)]
-        group = components(nodes, links[open_links])
+        group = components(nodes, links[:, open_links])
         conflicting = _conflicting_anchors(group, anchor_class, is_ambiguous)
         if not len(conflicting):
             break
         in_conflict = np.zeros(nodes, dtype=np.bool_)
         in_conflict[group[conflicting]] = True
-        among = open_links[in_conflict[group[links[open_links, 0]]]]
+        among = open_links[in_conflict[group[links[0, open_links]]]]
         for one_class in np.unique(anchor_class[conflicting]):
             sources = conflicting[anchor_class[conflicting] == one_class]
-            shared, crossing = _spread(nodes, links[among], sources, anchor_class != NONE)
+            shared, crossing = _spread(nodes, links[:, among], sources, anchor_class != NONE)
             is_ambiguous[shared] = True
             is_cut[among[crossing]] = True
+        open_links = open_links[~is_cut[open_links] & ~is_ambiguous[links[:, open_links]].any(axis=0)]
     return Partition(group, is_ambiguous)
 
 
@@ -155,16 +156,16 @@ def _spread(nodes: int, links: Ints, sources: Ints, is_anchor: Bools) -> tuple[I
         frontier, low = frontier[low == high], low[low == high]
         label[frontier] = low
     ends = label[links]
-    crossing = (ends != NONE).all(axis=1) & (ends[:, 0] != ends[:, 1])
-    crossing_nodes = links[crossing].reshape(-1)
+    crossing = (ends != NONE).all(axis=0) & (ends[0] != ends[1])
+    crossing_nodes = links[:, crossing].reshape(-1)
     shared = np.concatenate([np.flatnonzero(is_tied), crossing_nodes[~is_anchor[crossing_nodes]]])
-    return shared, np.flatnonzero(crossing & is_anchor[links].all(axis=1))
+    return shared, np.flatnonzero(crossing & is_anchor[links].all(axis=0))
 
 
 def _adjacency(nodes: int, links: Ints) -> tuple[Ints, Ints]:
     """Neighbours sorted by node, and where each node's begin."""
-    here = np.concatenate([links[:, 0], links[:, 1]])
-    there = np.concatenate([links[:, 1], links[:, 0]])
+    here = np.concatenate([links[0], links[1]])
+    there = np.concatenate([links[1], links[0]])
     order = np.argsort(here, kind="stable")
     start = np.searchsorted(here[order], np.arange(nodes + 1)).astype(np.int64)
     return there[order], start

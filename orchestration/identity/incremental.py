@@ -25,7 +25,7 @@ class Resolution:
 class Changes:
     """What differs from the last time, in the numbering of today."""
 
-    added: Ints  # (k, 2) links in force, of two nodes that no record had named together
+    added: Ints  # (2, k) links in force, of two nodes that no record had named together
     others: Ints  # nodes at which anything else changed
 
 
@@ -40,7 +40,7 @@ def update_people(old: Resolution, nodes: Nodes, links: Links, old_of: Ints) -> 
     new_of[old_of[is_known]] = np.flatnonzero(is_known)
     changes = _find_changes(old, nodes, links, old_of, new_of)
     people = _carried(old.people, old_of, new_of)
-    if len(changes.added) + len(changes.others):
+    if changes.added.size + len(changes.others):
         np.add.at(people.degree, *_counted(nodes, changes.added))
         touched = np.unique(np.concatenate([changes.added.reshape(-1), changes.others]))
         parts = np.unique(people.record[touched])
@@ -49,7 +49,7 @@ def update_people(old: Resolution, nodes: Nodes, links: Links, old_of: Ints) -> 
         joined = part_of[people.record[changes.added]]
         whole = components(len(parts), joined)
         is_hard = _conflicts(people, nodes, touched, part_of, whole)
-        is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[nodes.is_strong[changes.added].all(axis=1)])
+        is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, nodes.is_strong[changes.added].all(axis=0)])
         is_hard[whole[part_of[people.record[changes.others]]]] = True
         is_hard = is_hard[whole]
         _rename(people, parts[~is_hard], parts[whole[~is_hard]])
@@ -61,10 +61,10 @@ def _find_changes(old: Resolution, nodes: Nodes, links: Links, old_of: Ints, new
     """Compares the two sorted lists of links by one merge."""
     n = len(nodes)
     ends = new_of[old.links.ends]
-    is_lost = (ends == n).any(axis=1)
-    beside_lost = ends[is_lost].reshape(-1)
-    now = _keys(links.ends, links.in_force, n)
-    merged = np.concatenate([_keys(ends[~is_lost], old.links.in_force[~is_lost], n), now])
+    is_lost = (ends == n).any(axis=0)
+    beside_lost = ends[:, is_lost].reshape(-1)
+    before, now = _keys(ends, old.links.in_force, n), _keys(links.ends, links.in_force, n)
+    merged = np.concatenate([before[~is_lost] if len(beside_lost) else before, now])
     merged.sort(kind="stable")  # two sorted runs, so it only merges them
     differs = np.ones(len(merged) + 1, dtype=np.bool_)
     np.not_equal(merged[1:], merged[:-1], out=differs[1:-1])
@@ -75,11 +75,11 @@ def _find_changes(old: Resolution, nodes: Nodes, links: Links, old_of: Ints, new
     differing = known[_differ(old.nodes, nodes, old_of[known], known)]
     rest = pair[~is_added]
     others = np.concatenate([rest // n, rest % n, beside_lost[beside_lost != n], differing])
-    return Changes(np.stack([pair[is_added] // n, pair[is_added] % n], axis=1), others)
+    return Changes(np.stack(np.divmod(pair[is_added], n)), others)
 
 
 def _keys(ends: Ints, in_force: Bools, n: int) -> Ints:
-    return ((ends[:, 0] * n + ends[:, 1]) << 1) | in_force
+    return ((ends[0] * n + ends[1]) << 1) | in_force
 
 
 def _are_among(ordered: Ints, wanted: Ints) -> Bools:
@@ -113,7 +113,7 @@ def _carried(old: People, old_of: Ints, new_of: Ints) -> People:
 
 def _counted(nodes: Nodes, added: Ints) -> tuple[Ints, int]:
     """The nodes at which an added link counts for `max_links`, once for each link."""
-    here, there = np.concatenate([added, added[:, ::-1]]).T
+    here, there = np.concatenate([added, added[::-1]], axis=1)
     return here[~nodes.is_strong[here] | nodes.is_strong[there]], 1
 
 
@@ -159,8 +159,8 @@ def _divide_again(people: People, nodes: Nodes, links: Links, parts: Ints) -> No
     is_inside = is_part[people.record]
     inside = np.flatnonzero(is_inside)
     local = np.cumsum(is_inside) - 1
-    among = is_inside[links.ends[:, 0]]
-    found = resolve_people(nodes.take(inside), Links(local[links.ends[among]], links.in_force[among]))
+    among = is_inside[links.ends[0]]
+    found = resolve_people(nodes.take(inside), Links(local[links.ends[:, among]], links.in_force[among]))
     for label, new in ((people.group, found.group), (people.reach, found.reach), (people.record, found.record)):
         label[inside] = inside[new]
     people.is_ambiguous[inside], people.is_loose[inside] = found.is_ambiguous, found.is_loose

@@ -200,7 +200,7 @@ def _read_links(con: duckdb.DuckDBPyConnection) -> Links:
         LEFT JOIN issued_anew AS rb ON l.b = rb.node
         ORDER BY l.a, l.b
     """).to_arrow_table()
-    return Links(np.stack([ints(table["a"]), ints(table["b"])], axis=1), bools(table["in_force"]))
+    return Links(np.stack([ints(table["a"]), ints(table["b"])]), bools(table["in_force"]))
 
 
 def ints(column: npt.ArrayLike) -> Ints:

@@ -35,8 +35,8 @@ NIGHTS = st.lists(
 def graph_of(present: Ints, night: Night, most: Ints) -> tuple[Nodes, Links]:
     """The numbering of a night: those present, in the universe's order."""
     number = {int(name): place for place, name in enumerate(present)}
-    ends = np.array(sorted((number[a], number[b]) for a, b in night), dtype=np.int64).reshape(-1, 2)
-    in_force = np.array([night[int(present[a]), int(present[b])] for a, b in ends], dtype=np.bool_)
+    ends = np.array(sorted((number[a], number[b]) for a, b in night), dtype=np.int64).reshape(-1, 2).T
+    in_force = np.array([night[int(present[a]), int(present[b])] for a, b in ends.T], dtype=np.bool_)
     return Nodes(present < STRONG, ANCHOR_CLASS[present], most[present]), Links(ends, in_force)
 
 
@@ -76,7 +76,7 @@ def test_update_equals_resolving_anew(
 def chain_of_people(count: int) -> tuple[Nodes, Links]:
     """Member, phone and cookie of each, numbered by strength."""
     who = np.arange(count)
-    ends = np.concatenate([np.stack([who, who + count], axis=1), np.stack([who + count, who + 2 * count], axis=1)])
+    ends = np.concatenate([np.stack([who, who + count]), np.stack([who + count, who + 2 * count])], axis=1)
     anchor_class = np.where(np.arange(3 * count) < count, 0, NONE)
     nodes = Nodes(np.arange(3 * count) < 2 * count, anchor_class, np.full(3 * count, 20))
     return nodes, Links(ends, np.ones(2 * count, dtype=np.bool_))
@@ -86,8 +86,8 @@ def test_only_what_a_change_touches_is_divided_again(monkeypatch: pytest.MonkeyP
     """One cookie seen with a second phone: of 1,000 people two are looked at."""
     nodes, links = chain_of_people(1000)
     state = Resolution(nodes, links, resolve_people(nodes, links))
-    ends = np.concatenate([links.ends, [[1001, 2000]]])
-    ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
+    ends = np.concatenate([links.ends, [[1001], [2000]]], axis=1)
+    ends = ends[:, np.lexsort((ends[1], ends[0]))]
     sizes: list[int] = []
 
     def counting(nodes: Nodes, links: Links) -> People:
@@ -95,6 +95,6 @@ def test_only_what_a_change_touches_is_divided_again(monkeypatch: pytest.MonkeyP
         return resolve_people(nodes, links)
 
     monkeypatch.setattr(incremental, "resolve_people", counting)
-    found = update_people(state, nodes, Links(ends, np.ones(len(ends), dtype=np.bool_)), np.arange(3000))
+    found = update_people(state, nodes, Links(ends, np.ones(ends.shape[1], dtype=np.bool_)), np.arange(3000))
     assert sizes == [6]
     assert found.is_ambiguous.nonzero()[0].tolist() == [2000]
