@@ -26,7 +26,7 @@ from orchestration.ingestion.writer import BatchWriter
 from orchestration.warehouse.duckdb_settings import connect
 from tests.unit.ingestion_world import World
 
-FORMATS = ("jsonl", "csv")
+FORMATS = ("jsonl", "csv", "parquet")
 ROWS_OF_A_PERSON = 20  # a person leaves some 30 touchpoints in 60 days (`make bench`)
 ROWS_OF_A_BROKEN_ONE = 1000  # and of one that is repeated
 ROWS = """
@@ -124,7 +124,7 @@ def profiled(times: Counter[str]) -> Iterator[None]:
     """Adds the CPU seconds of each step of ingestion to `times`."""
     steps: list[tuple[Any, str, str]] = [
         (intake, "_hash", "hash"),
-        (intake, "open_hashed", "verify"),
+        (intake, "_open", "verify"),
         (load, "_judge", "parse, check, key"),
         (load, "_hold_to_contract", "contract"),
         (load, "judge_repeats", "duplicates"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.home import Home
+from orchestration.ingestion.columnar import open_parquet
 from orchestration.ingestion.completeness import check_end, statement_of
 from orchestration.ingestion.lake import batch_of
 from orchestration.ingestion.landing import Delivery, deliveries
@@ -29,7 +30,7 @@ class Intake:
     delivery: Delivery
     batch: str
     input_sha256: str
-    text: Path | None = None  # verified UTF-8 in tmp
+    text: Path | None = None  # verified, in tmp: UTF-8, or Parquet
     is_known: bool = False  # a manifest has it already
     refused: Refused | None = None
     stated_rows: int | None = None  # by its marker
@@ -60,13 +61,19 @@ def _file(home: Home, source: Source, feed: Feed, delivery: Delivery, known: Kno
         if not intake.is_known:
             stated.require(feed)
             intake.stated_rows = stated.rows
-            intake.text, read = open_hashed(delivery.path, feed.compression, feed.encoding, home.tmp, Limits.of(feed))
+            intake.text, read = _open(home, source, feed, delivery.path)
             if read != intake.input_sha256:  # somebody is still writing it
                 raise Refused("unreadable")
             check_end(intake.text, feed)
     except Refused as refused:
         intake.refused = refused
     return intake
+
+
+def _open(home: Home, source: Source, feed: Feed, path: Path) -> tuple[Path, str]:
+    if feed.format == "parquet":
+        return open_parquet(path, source, feed, home.tmp)
+    return open_hashed(path, feed.compression, feed.encoding, home.tmp, Limits.of(feed))
 
 
 def _hash(path: Path) -> str:

@@ -13,7 +13,7 @@ from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity import normalise, pseudonymise
 from orchestration.identity.keys import Keys
-from orchestration.ingestion import delimited, jsonl, messages
+from orchestration.ingestion import columnar, delimited, jsonl, messages
 from orchestration.ingestion.contracts import check_contract
 from orchestration.ingestion.duplicates import judge_repeats
 from orchestration.ingestion.intake import Intake
@@ -88,6 +88,8 @@ def _judge(
         _create_judged(con, source, feed, delimited.parse(feed, "raw_rows"), bounds)
         con.execute("DROP TABLE raw_rows")
         return read
+    if feed.format == "parquet":
+        return _load_parquet(con, source, feed, group, bounds)
     batches, module = (line_batches, jsonl) if feed.format == "jsonl" else (messages.message_batches, messages)
     stream = LineStream((number, batches(intake.text)) for number, intake in group.items() if intake.text is not None)
     con.register("raw_lines", stream.reader())
@@ -100,6 +102,18 @@ def _judge(
 
 def _create_judged(con: duckdb.DuckDBPyConnection, source: Source, feed: Feed, parsed: Parsed, bounds: Bounds) -> None:
     con.execute(f"CREATE OR REPLACE TEMP TABLE {JUDGED} AS {judged_sql(source, feed, parsed, bounds)}")
+
+
+def _load_parquet(
+    con: duckdb.DuckDBPyConnection, source: Source, feed: Feed, group: dict[int, Intake], bounds: Bounds
+) -> dict[int, int]:
+    files = {number: intake.text for number, intake in group.items() if intake.text is not None}
+    _create_judged(con, source, feed, columnar.parse(feed, files), bounds)
+    read = {number: columnar.rows_of(path) for number, path in files.items()}
+    found = dict(con.execute(f"SELECT file_no, count(*) FROM {JUDGED} GROUP BY file_no").fetchall())
+    for number in [number for number, rows in read.items() if found.get(number, 0) != rows]:
+        _refuse(con, group, read, number, Refused("corrupt"))
+    return read
 
 
 def _load_csv(con: duckdb.DuckDBPyConnection, source: Source, feed: Feed, group: dict[int, Intake]) -> dict[int, int]:

@@ -169,6 +169,9 @@ def _check_feed_form(found: Findings, feed: schema.Feed, at: Path_) -> None:
             found.add(FILE, (*at, key), f"a table has no `{key}:`", "Remove it")
     if feed.footer_rows and feed.format != "csv":
         found.add(FILE, (*at, "footer_rows"), "only CSV files have footer rows", "Remove it")
+    for key, default in (("encoding", "utf-8"), ("compression", "none")):
+        if feed.format == "parquet" and getattr(feed, key) != default:
+            found.add(FILE, (*at, key), f"a Parquet file has its own {key}", "Remove it")
 
 
 def _check_feed_columns(found: Findings, source: schema.Source, feed: schema.Feed, at: Path_) -> None:

@@ -66,7 +66,7 @@ class Feed(Strict):
 
     name: Name
     controller: Name | None = None  # where it differs from the source's
-    format: Literal["jsonl", "csv", "xml", "table"]
+    format: Literal["jsonl", "csv", "parquet", "xml", "table"]
     path: str | None = None  # relative to landing; `{day}` stands for the business day
     day_format: str = "%Y-%m-%d"
     compression: Literal["none", "gzip"] = "none"
