@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("orchestration.evidence.commands:status", "What is published, and what it says about itself."),
     "segments": ("orchestration.evidence.commands:segments", "People per segment, step by step."),
     "explain": ("orchestration.evidence.commands_explain:explain", "Why one person is in a segment or not."),
+    "diff": ("orchestration.evidence.commands_diff:diff", "Who joined and left between two generations, and why."),
     "replay": ("orchestration.evidence.commands_replay:replay", "Rebuild a generation as it was, and compare."),
     "export": ("orchestration.exports.commands:export", "Export the published generation again, minus withdrawals."),
     "withdrawals": (

@@ -51,7 +51,13 @@ DBT_TABLES = {
     "reason VARCHAR",
     "intermediate.int_permissions_now": "person_key VARCHAR, controller VARCHAR, purpose VARCHAR, category VARCHAR, "
     "recipient VARCHAR, scope_bit INTEGER, reason VARCHAR, decided_by BIGINT, admitted_by BIGINT, notice VARCHAR, "
-    "consent_until TIMESTAMP",
+    "consent_until TIMESTAMP, is_own BOOLEAN",
+    "intermediate.int_units": "unit_id BIGINT, person_key VARCHAR, controller VARCHAR, group_id BIGINT, "
+    "is_own BOOLEAN, status_reason VARCHAR, is_suppressed BOOLEAN",
+    "intermediate.int_mismatches": "unit_id BIGINT, purpose VARCHAR",
+    "intermediate.int_audience_keys": "person_key VARCHAR, purpose VARCHAR, audience_key VARCHAR",
+    "intermediate.int_touchpoints_masked": "touchpoint_key VARCHAR, source VARCHAR, category VARCHAR, "
+    "occurred_at TIMESTAMP, person_key VARCHAR, identifier_id BIGINT",
     "governance.decisions_by_purpose": "purpose VARCHAR, reason VARCHAR, touchpoints BIGINT",
     "governance.segment_waterfalls": "segment VARCHAR, step_order BIGINT, step VARCHAR, destination VARCHAR, "
     "reason VARCHAR, people BIGINT",
@@ -187,12 +193,13 @@ def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict
         "? as ledger_head, ?::bigint as ledger_seq",
         [build.generation, AS_OF.replace(tzinfo=None), build.policy_hash, build.ledger_head, build.ledger_seq],
     )
-    for table in ("consent_events", "contracts"):
+    for table in ("consent_events", "contracts", "statuses", "ages"):
         names = ", ".join(DECLARED["ledger"][table])
         con.register("staged_table", staged[table])
         con.execute(f"create table ledger.{table} as select {names} from staged_table")
         con.unregister("staged_table")
-    con.execute("create table identity.links (controller VARCHAR, token_a VARCHAR, token_b VARCHAR)")
+    links = ", ".join(f"{name} {kind}" for name, kind in DECLARED["identity"]["links"].items())
+    con.execute(f"create table identity.links ({links})")
     for table, columns in DBT_TABLES.items():
         con.execute(f"create table {table} ({columns})")
     con.execute("create table identity.denial_reach (identifier_id BIGINT, group_id BIGINT)")
@@ -202,6 +209,7 @@ def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict
         con.execute(f"create table marts.{segment.name} (audience_key VARCHAR, admitted_by BIGINT, notice VARCHAR, "
                     f"consent_until TIMESTAMP{extra})")  # fmt: skip
     _write_members(con, world, until.replace(tzinfo=None))
+    _write_consents(con, world)
     _write_governance(con, world)
 
 
@@ -236,6 +244,32 @@ def _write_members(con: duckdb.DuckDBPyConnection, world: World, until: datetime
     for name, reason in (("gus", "withdrawn"), ("hal", None)):  # one refused, one whom the rule did not choose
         row = [SMS, "sms_marketing", f"person-{name}", f"{name}-key", reason is None, False, reason, None, None, None]
         con.execute(f"insert into intermediate.int_segment_people values ({', '.join('?' * 10)})", row)
+
+
+def _write_consents(con: duckdb.DuckDBPyConnection, world: World) -> None:
+    """Each person agreed to SMS, or at the clinic to recalls, by their phone; each has two touchpoints, one of them
+    collected before that; phone and e-mail are linked."""
+    for unit, person in enumerate(world.people.values(), start=1):
+        purpose = "sms_marketing" if person.controller == "shop" else "follow_up"
+        seq = unit + 1  # the first record is about the feed
+        con.execute("insert into intermediate.int_units values (?, ?, ?, ?, false, null, false)",
+                    [unit, person.key, person.controller, unit - 1])  # fmt: skip
+        con.execute("insert into intermediate.int_permissions_now values (?, ?, ?, 'behaviour', 'own', 1, null, ?, ?, "
+                    "'privacy@2', timestamp '2027-01-01', false)",
+                    [person.key, person.controller, purpose, seq, seq])  # fmt: skip
+        for name in {segment.purpose for segment in world.policy.segments.segments}:
+            con.execute("insert into intermediate.int_audience_keys values (?, ?, ?)",
+                        [person.key, name, person.audience_key(name)])  # fmt: skip
+        for n, verdict in enumerate(("before_consent", None)):
+            key = f"{person.name}-{n}"
+            con.execute("insert into intermediate.int_touchpoints_masked values (?, 'web', 'behaviour', ?, ?, ?)",
+                        [key, GRANTED.replace(tzinfo=None) + timedelta(days=n - 1), person.key, unit])  # fmt: skip
+            con.execute("insert into intermediate.int_decisions values (?, ?, ?, ?, ?)",
+                        [key, person.controller, person.key, purpose, verdict])  # fmt: skip
+        if "email" in person.contacts:
+            con.execute("insert into identity.links values (?, ?, 'phone', 'e164', ?, 'email', 'email', 'login', ?, ?, "
+                        "false)", [person.controller, world.token(person.name, "phone"),
+                        world.token(person.name, "email"), *[GRANTED.replace(tzinfo=None)] * 2])  # fmt: skip
 
 
 def _reason(destination: str, person: Person) -> str | None:

@@ -10,6 +10,9 @@ from orchestration.policy.vocabulary import vocabulary
 REPORTS_OWN = {
     "not_selected": ("不符合该人群包条件", "Not chosen by the segment's rule"),
     "not_seen": ("期间内没有触点", "No touchpoint in the period"),
+    "no_longer_known": ("已不再识别到", "No longer known"),
+    "newly_known": ("此前未识别到", "Not known before"),
+    "identity_change": ("标识关系变化", "Identifiers were joined or parted"),
     "permit": ("允许", "Permitted"),
     "all": ("全部", "All"),
     "known": ("已识别到个人", "Known as a person"),

@@ -25,12 +25,12 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def later(built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def later(landed: Path, built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built home after a withdrawal that came later, an export, and a batch that landed later."""
     home = copy_home(built[0], tmp_path_factory.mktemp("later") / "home")
     assert withdraw(home).code == 0
     assert assent(home, "export").code == 0
-    lines = (home / "landing" / "app" / "events-2026-11-20.jsonl").read_text().splitlines()
+    lines = (landed / "landing" / "app" / "events-2026-11-20.jsonl").read_text().splitlines()
     late = [json.dumps({**json.loads(line), "id": f"late-{n}"}) for n, line in enumerate(lines)]
     (home / "landing" / "app" / "events-2026-11-22.jsonl").write_text("\n".join(late) + "\n")
     place = Home.open(home, create=False)

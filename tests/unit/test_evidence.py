@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestration.errors import AssentError, VerifyError
-from orchestration.evidence import commands, counts, expectations, report, waterfall
+from orchestration.evidence import commands, commands_explain, counts, expectations, report, waterfall
 from orchestration.evidence.explain import explain
 from orchestration.evidence.labels import Labels
 from orchestration.exports import commands as export_commands
@@ -269,12 +269,12 @@ def test_commands_read_the_published_generation(world: World) -> None:
     assert '"people": 5' in invoke(world, commands.segments, "--json").output
     assert re.search(rf"{SMS}\s+5 ", invoke(world, commands.segments).output)
     given = ["--segment", SMS, "--identifier-file", "-"]
-    told = invoke(world, commands.explain, *given, text=line(world, "bob") + "\n").output
+    told = invoke(world, commands_explain.explain, *given, text=line(world, "bob") + "\n").output
     assert told.startswith("IN") and "privacy, version 2" in told
     assert world.people["bob"].contacts["phone"] not in told
-    assert '"is_member": true' in invoke(world, commands.explain, *given, "--json", text=line(world, "bob")).output
+    assert '"is_member": true' in invoke(world, commands_explain.explain, *given, "--json", text=line(world, "bob")).output
     with pytest.raises(AssentError, match="one identifier"):
-        invoke(world, commands.explain, *given, text="\n")
+        invoke(world, commands_explain.explain, *given, text="\n")
 
 
 def test_export_command_exports_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
