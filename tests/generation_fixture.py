@@ -285,8 +285,8 @@ def _write_governance(con: duckdb.DuckDBPyConnection, world: World) -> None:
     )
     for n, purpose in enumerate(p.name for p in world.policy.purposes.purposes):
         rows = [("permit", 400 - 40 * n), ("no_consent", 300 + 40 * n), ("withdrawn", 100), ("before_consent", 200)]
-        for reason, count in rows:
-            con.execute("insert into governance.decisions_by_purpose values (?, ?, ?)", [purpose, reason, count])
+        for verdict, count in rows:
+            con.execute("insert into governance.decisions_by_purpose values (?, ?, ?)", [purpose, verdict, count])
     falls = [(1, "all", None, 14), (2, "known", "ambiguous_identity", 2), (2, "known", None, 12),
              (3, "permitted", "no_consent", 4), (3, "permitted", "withdrawn", 1), (3, "permitted", None, 7),
              (4, "in_segment", "not_selected", 2), (4, "in_segment", None, 5)]  # fmt: skip

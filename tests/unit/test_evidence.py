@@ -272,7 +272,9 @@ def test_commands_read_the_published_generation(world: World) -> None:
     told = invoke(world, commands_explain.explain, *given, text=line(world, "bob") + "\n").output
     assert told.startswith("IN") and "privacy, version 2" in told
     assert world.people["bob"].contacts["phone"] not in told
-    assert '"is_member": true' in invoke(world, commands_explain.explain, *given, "--json", text=line(world, "bob")).output
+    assert (
+        '"is_member": true' in invoke(world, commands_explain.explain, *given, "--json", text=line(world, "bob")).output
+    )
     with pytest.raises(AssentError, match="one identifier"):
         invoke(world, commands_explain.explain, *given, text="\n")
 
