@@ -54,6 +54,7 @@ DBT_TABLES = {
     "consent_until TIMESTAMP, is_own BOOLEAN",
     "intermediate.int_units": "unit_id BIGINT, person_key VARCHAR, controller VARCHAR, group_id BIGINT, "
     "is_own BOOLEAN, status_reason VARCHAR, is_suppressed BOOLEAN",
+    "intermediate.int_people_staged": "person_key VARCHAR, controller VARCHAR, stage VARCHAR, is_open BOOLEAN",
     "intermediate.int_mismatches": "unit_id BIGINT, purpose VARCHAR",
     "intermediate.int_audience_keys": "person_key VARCHAR, purpose VARCHAR, audience_key VARCHAR",
     "intermediate.int_touchpoints_masked": "touchpoint_key VARCHAR, source VARCHAR, category VARCHAR, "

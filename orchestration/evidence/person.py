@@ -48,6 +48,7 @@ class AtController:
 
     controller: str
     status: str  # person, ambiguous_identity, unresolved_identity
+    stage: Row | None  # of the relationship: its name, and whether the consent that opened it still holds
     is_joined: bool
     people_reached: int  # by a refusal on the asked identifier
     identifiers: tuple[Row, ...]
@@ -123,6 +124,7 @@ def _at(
     return AtController(
         controller=controller,
         status=status,
+        stage=None if person is None else ask.stage(con, person, controller),
         is_joined=bool(identity and identity.get("is_joined")),
         people_reached=0 if identity is None else ask.people_reached(con, identity),
         identifiers=() if identity is None else told(ask.identifiers(con, identity, subject.token)),

@@ -140,6 +140,17 @@ def since_build(con: Con, tokens: Sequence[str], person: str | None, controller:
     return sorted(found, key=lambda row: row["seq"])
 
 
+def stage(con: Con, person: str, controller: str) -> Row | None:
+    """The stage of the relationship, and whether the consent that opened it still holds; a generation of before there
+    were stages knows none."""
+    has_stages = "select 1 from information_schema.tables where table_name = 'int_people_staged'"
+    if not rows(con, has_stages, {}):
+        return None
+    sql = "select stage, is_open from intermediate.int_people_staged where person_key = $p and controller = $c"
+    found = rows(con, sql, {"p": person, "c": controller})
+    return found[0] if found else None
+
+
 def status_reason(con: Con, person: str) -> str | None:
     """Erased, restricted or on hold: then nothing is permitted, whatever was consented to."""
     found = rows(con, "select max(status_reason) as r from intermediate.int_units where person_key = $p", {"p": person})

@@ -94,6 +94,9 @@ def _summary(at: AtController, speaker: Speaker) -> Iterator[Text]:
     )
     if not at.is_joined and len(at.identifiers) > len(same):
         yield say("not_joined", number=len(at.identifiers) - len(same))
+    if at.stage is not None:
+        which = "stage" if at.stage["is_open"] else "stage_closed"
+        yield say(which, stage=speaker.name(at.stage["stage"], "stage"))
     inside = sum(row["is_member"] for row in at.segments)
     yield say("in_counts", inside=inside, segments=len(at.segments))
 

@@ -40,6 +40,7 @@ class Speaker:
             "kind": {kind.name: kind.label for kind in policy.organisation.identifier_kinds},
             "notice": {notice.id: notice.label for notice in policy.notices.notices},
             "feed": {feed.name: feed.label for feed in policy.sources.consent_feeds},
+            "stage": {stage.name: stage.label for stage in policy.purposes.stages},
             "fact": {word.name: word.label for word in vocabulary().contract_facts},
         }
 

@@ -123,12 +123,13 @@ def _build_of(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 def explain_at(asked: Asked, at: datetime, *, say: Say) -> tuple[Policy, Person]:
     """On what basis they were in exports at `at`, or were not: by the generation whose exports were out then."""
-    generation = exported_at(asked.home, at, asked.segment)
-    if generation is None:
+    found = exported_at(asked.home, at)
+    if found is None:
         raise AssentError("no export at or before this time is on record", where="--at", remedy="Choose a later time")
+    generation, last_export = found
     failed = None
     try:
-        policy, person = explain_generation(asked, generation, known_at=at, say=say)
+        policy, person = explain_generation(asked, generation, known_at=last_export, say=say)
     except VerifyError as error:
         failed = error
     if failed is not None:
@@ -141,13 +142,22 @@ def explain_at(asked: Asked, at: datetime, *, say: Say) -> tuple[Policy, Person]
     return policy, replace(person, at=tuple(_until(one, write_moment(at)) for one in person.at))
 
 
-def exported_at(home: Home, at: datetime, segment: str | None) -> str | None:
-    """The generation whose exports were out at `at`: the last that was published or delivered anything by then."""
-    found = [(one.published_at, one.generation) for one in publications(home)]
-    log = deliveries.log(home, "deliveries", segment or "*").select(["delivered_at", "generation"])
-    pairs = log.group_by("generation").aggregate([("delivered_at", "min")]).to_pylist()
-    found += [(pair["delivered_at_min"].replace(tzinfo=UTC), pair["generation"]) for pair in pairs]
-    return max(((when, name) for when, name in found if when <= at), default=(None, None))[1]
+def exported_at(home: Home, at: datetime) -> tuple[str, datetime] | None:
+    """The generation whose exports were out at `at`, and when they last changed by then: what the ledger learned
+    between that and `at` was in no file yet."""
+    times = [(one.published_at, one.generation) for one in publications(home)]
+    logs: tuple[deliveries.Log, ...] = ("deliveries", "removals")
+    for log in logs:
+        pairs = deliveries.log(home, log).group_by(["generation", "delivered_at"]).aggregate([]).to_pylist()
+        times += [(pair["delivered_at"].replace(tzinfo=UTC), pair["generation"]) for pair in pairs]
+    known = [(when, name) for when, name in times if when <= at]
+    if not known:
+        return None
+    first: dict[str, datetime] = {}
+    for when, name in sorted(known):
+        first.setdefault(name, when)
+    generation = max(first, key=lambda name: first[name])
+    return generation, max(when for when, name in known if name == generation)
 
 
 def _until(one: AtController, at: str) -> AtController:

@@ -21,7 +21,7 @@ from orchestration.evidence.sentences import sentences
 from orchestration.exports.export import export_generation
 from orchestration.policy.vocabulary import vocabulary
 from orchestration.settings import IN_HOME, Settings
-from tests.generation_fixture import AS_OF, LATER, RECALL, SMS, World, copy_world, make_world
+from tests.generation_fixture import AS_OF, LATER, SMS, World, copy_world, make_world
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,15 @@ def test_consent_to_another_controller_is_named_as_such(world: World) -> None:
     assert (purposes["personalisation"], purposes["email_marketing"]) == ("controller_mismatch", "no_consent")
 
 
+def test_stage_of_the_relationship_is_told_where_the_generation_knows_stages(world: World) -> None:
+    rewrite(world, "insert into intermediate.int_people_staged values ('person-bob', 'shop', 'light', false)")
+    found = explained(world, "bob")
+    assert shop(found).stage == {"stage": "light", "is_open": False}
+    assert "Light registration, but the consent that opened it no longer holds" in render_person(world.policy, found)
+    rewrite(world, "drop table intermediate.int_people_staged")
+    assert shop(explained(world, "bob")).stage is None
+
+
 def test_weak_identifiers_own_consent_permits_nothing_of_the_person(world: World) -> None:
     rewrite(world, "update intermediate.int_permissions_now set is_own = true")
     purposes = {row["purpose"]: row for row in shop(explained(world, "bob")).purposes}
@@ -265,6 +274,11 @@ def test_basis_of_an_export_of_then_does_not_know_what_came_later(exported: Worl
     assert {row["what"] for row in before.delivered} == {"deliveries"}
 
 
+def test_withdrawal_that_no_export_had_seen_changes_nothing_of_the_file_of_then(exported: World) -> None:
+    between = at(exported, LATER + timedelta(hours=5))
+    assert [d["reason"] for d in between.segments[0]["destinations"]] == [None, None], "the file that was out held bob"
+
+
 def test_basis_of_a_later_export_knows_the_withdrawal(exported: World) -> None:
     after = at(exported, LATER + timedelta(days=2))
     assert [d["reason"] for d in after.segments[0]["destinations"]] == ["withdrawn", "withdrawn"]
@@ -284,5 +298,6 @@ def test_export_that_can_no_longer_be_explained_is_said_honestly(exported: World
 
 def test_generation_of_then_is_the_last_whose_exports_were_out(exported: World) -> None:
     now = datetime(2026, 7, 1, tzinfo=UTC)
-    assert then.exported_at(exported.home, now, None) == exported.build.generation
-    assert then.exported_at(exported.home, now, RECALL) == exported.build.generation
+    found = (exported.build.generation, LATER + timedelta(days=1))
+    assert then.exported_at(exported.home, now) == found
+    assert then.exported_at(exported.home, AS_OF - timedelta(days=1)) is None
