@@ -15,6 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 .PHONY: help install run dev test test-slow test-worlds lint bench bench-ledger constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
+.PHONY: help install run dev test test-slow lint bench bench-gate bench-ledger constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +48,9 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, sqlfluff
 bench: install ## Time each stage for 1 M touchpoints
 	$(BIN)/python -m tests.bench
 
+bench-gate: $(VENV)/.bench ## Time the decision for 20 M touchpoints, beside its bounds and polars, pandas, PySpark
+	$(BIN)/python -m tests.bench_gate $(if $(TOUCHPOINTS),--touchpoints $(TOUCHPOINTS))
+
 bench-ledger: $(VENV)/.dev ## Time the consent ledger: import of 1 M records, reading, people's requests
 	$(BIN)/python -m tests.bench_ledger
 
@@ -61,7 +65,7 @@ bench-run: install ## Tell where the seconds of a run on an unchanged home go
 
 constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
-	build/resolve/bin/python -m pip install -q -e '.[dev]'
+	build/resolve/bin/python -m pip install -q -e '.[bench,dev]'
 	{ echo "# Exact versions that were tested together; no hosts, no hashes. Renew with: make constraints"; \
 	  build/resolve/bin/python -m pip freeze --exclude-editable --exclude assent; } > constraints.txt
 
@@ -82,4 +86,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

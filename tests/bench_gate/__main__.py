@@ -1,7 +1,7 @@
 """`make bench-gate`: the decision's speed beside its bounds, the goals and the same decision by other tools.
 
-Every measurement is a process of its own, repeated in turn with the others, and the median of its CPU seconds counts, so
-that what else the machine does falls on all alike. Not here: the measurements (`stage.py`)."""
+Every measurement is a process of its own, repeated in turn with the others; the median of its CPU seconds counts, so
+what else the machine does falls on all alike. Not here: the measurements (`stage.py`)."""
 
 from __future__ import annotations
 
@@ -85,10 +85,9 @@ def measure(home: Path, size: Size, wanted: list[str], repeat: int, say: Any) ->
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
     for number in range(repeat):
         for name in wanted:
-            found[name].append(run(home, name))
-            say(
-                f"  {number + 1}/{repeat} {name:<10} {found[name][-1]['cpu']:8.2f} s  {found[name][-1]['peak_mb']:6,} MB"
-            )
+            one = run(home, name)
+            found[name].append(one)
+            say(f"  {number + 1}/{repeat} {name:<10} {one['cpu']:8.2f} s  {one['peak_mb']:6,} MB")
     measured = {name: summary(runs) for name, runs in found.items()}
     expect_equal(measured)
     return measured

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import duckdb
-
 from orchestration.home import Home
 from orchestration.warehouse.dbt import target_path
 from orchestration.warehouse.duckdb_settings import connect
