@@ -19,8 +19,8 @@ DECISIONS = "select touchpoint_key, purpose, reason from intermediate.int_decisi
 GATED = "select touchpoint_key, purpose from intermediate.int_touchpoints_gated_by_purpose order by all"
 
 MUTANTS = {
-    "a grant wins a tie": ("effective_at, is_denial, ends_at desc", "effective_at, is_denial desc, ends_at desc"),
-    "one denial does not block": ("when blocked > 0 then denial_reason", "when blocked > 1 then denial_reason"),
+    "a grant wins a tie": ("c.effective_at > e.effective_at", "c.effective_at >= e.effective_at"),
+    "a denial does not block": ("coalesce(blocked_until > t0, false) as is_blocked", "false as is_blocked"),
     "consent at collection is not asked": ("l.mask_then & l.mask_now &", "l.mask_now &"),
     "consent now is not asked": ("l.mask_then & l.mask_now &", "l.mask_then &"),
     "retention is not asked": ("l.mask_then & l.mask_now & coalesce(k.mask_kept, 0)", "l.mask_then & l.mask_now"),
