@@ -113,6 +113,7 @@ def decision(models: Models) -> Digest:
     return gate(models)
 
 
+REBUILDS = ("reasons", "timeline", "decision")  # make models anew: each needs a connection of its own
 STAGES: dict[str, Callable[[Models], Digest]] = {
     "read": read, "join": join, "gate": gate, "reasons": reasons, "timeline": timeline, "decision": decision,
 }  # fmt: skip
