@@ -105,7 +105,7 @@
             case
                 when s.is_blocked then 'blocked'
                 when s.consent.until > s.t0 and not p.is_after then 'permitted'
-                when s.consent.until >= s.missing.at or s.missing is null and s.consent is not null then 'ended'
+                when s.consent.until > s.missing.at or (s.missing is null and s.consent is not null) then 'ended'
                 else 'missing'
             end as state
         from (
