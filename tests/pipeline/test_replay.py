@@ -19,7 +19,7 @@ from orchestration.warehouse import archive
 from orchestration.warehouse.gate import file_sha256
 from tests.homes import copy_home
 from tests.pipeline.conftest import Finished, assent
-from tests.pipeline.test_withdrawal import withdraw
+from tests.pipeline.test_withdrawal import PERSONA, withdraw
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -69,6 +69,48 @@ def test_replay_is_equal_whatever_came_later_and_leaves_only_its_record(
     (record,) = [name for name in new if "/replays/" in name]
     assert new == {record}
     assert (later / record).stat().st_mode & 0o077 == 0
+
+
+SEGMENT = "consulted_not_bought_30"
+
+
+@pytest.fixture(scope="module")
+def two_nights(later: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The later home after the next night's build, and both generations."""
+    home = copy_home(later, tmp_path_factory.mktemp("two") / "home")
+    first = generation_of(home)
+    done = assent(home, "run", "--as-of", "2026-11-23T00:00:00+08:00")
+    assert done.code == 0, done.err
+    return home, first, generation_of(home)
+
+
+def explain_at(home: Path, at: str) -> dict[str, Any]:
+    arguments = ("explain", "--at", at, "--segment", SEGMENT, "--identifier-file", "-", "--json")
+    done = assent(home, *arguments, stdin=f"account:shop:{PERSONA}\n")
+    assert done.code == 0, done.err
+    found: dict[str, Any] = done.json()
+    return found
+
+
+def test_generations_of_then_answer_also_where_their_file_is_gone(two_nights: tuple[Path, str, str]) -> None:
+    """Who left and why; on what basis a person was delivered then: by the kept file, then by a rebuilt one."""
+    home, first, second = two_nights
+    kept = assent(home, "diff", first, second, "--json").json()
+    (segment,) = [one for one in kept["segments"] if one["segment"] == SEGMENT]
+    assert segment["left"]["withdrawn"] == 1 and kept["same_policy"]
+    basis = explain_at(home, "2026-11-22T00:00:00+08:00")
+    for file in (home / "warehouse").glob(f"{first}.*"):
+        file.unlink()
+    assert assent(home, "diff", first, second).code == 1
+    assert assent(home, "diff", first, second, "--rebuild", "--json").json() == kept
+    rebuilt = explain_at(home, "2026-11-22T00:00:00+08:00")
+    assert (basis["basis"].pop("source"), rebuilt["basis"].pop("source")) == ("kept", "replayed")
+    assert rebuilt == basis and rebuilt["basis"]["generation"] == first
+    ((answer,),) = [one["segments"] for one in rebuilt["at"] if one["controller"] == "shop"]
+    assert answer["is_member"] and {place["reason"] for place in answer["destinations"]} == {None}
+    now = explain_at(home, "2026-11-24T00:00:00+08:00")
+    ((answer,),) = [one["segments"] for one in now["at"] if one["controller"] == "shop"]
+    assert (now["basis"]["generation"], answer["is_member"], answer["reason"]) == (second, False, "withdrawn")
 
 
 def some_files(home: Path) -> list[dict[str, Any]]:
