@@ -12,10 +12,10 @@ import click
 from orchestration.atomic import write_bytes
 from orchestration.consent.options import AS_JSON, Opened, opened, print_json
 from orchestration.errors import AssentError
-from orchestration.evidence import replay
 from orchestration.evidence.diff import Counts, Difference, SegmentDifference
 from orchestration.evidence.diff import diff as compare_generations
 from orchestration.evidence.labels import Labels
+from orchestration.evidence.rebuild import kept_file, rebuilt
 
 COLUMNS = ("segment", "audience_key", "change", "reason")
 
@@ -59,7 +59,7 @@ def diff(
 
 
 def _file(at: Opened, generation: str, rebuild: bool, stack: ExitStack) -> Path:
-    kept = replay.kept_file(at.home, generation)
+    kept = kept_file(at.home, generation)
     if kept is not None:
         return kept
     if not rebuild:
@@ -70,7 +70,7 @@ def _file(at: Opened, generation: str, rebuild: bool, stack: ExitStack) -> Path:
         )
     stack.enter_context(at.home.lock())
     parts = (at.home, at.policy, at.keys, generation)
-    made = stack.enter_context(replay.rebuilt(*parts, now=at.now, ledger_at=at.ledger_at, say=_say))
+    made = stack.enter_context(rebuilt(*parts, now=at.now, ledger_at=at.ledger_at, say=_say))
     for problem in made.problems:
         _say(f"BAD  {problem}")
     return made.file

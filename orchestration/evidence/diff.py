@@ -1,7 +1,7 @@
 """Who joined a segment between two generations, who left it, and by which reason: counts, and audience keys on demand.
 
 A leaver's reason is what the later generation says of them, a joiner's what the earlier one said. Not here: opening
-generations whose file is gone (`replay.py` rebuilds them)."""
+generations whose file is gone (`rebuild.py`)."""
 
 from __future__ import annotations
 

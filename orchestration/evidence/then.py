@@ -1,6 +1,6 @@
 """Opens the generation that answers about one person: the one in force, one of then that is kept, or one rebuilt.
 
-Not here: what it says (`person.py`), and how one is rebuilt (`replay.py`)."""
+Not here: what it says (`person.py`), and how one is rebuilt (`rebuild.py`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestration.consent.answers.state import known_through, read_identifier
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import Subject
 from orchestration.errors import AssentError, VerifyError
-from orchestration.evidence import replay
+from orchestration.evidence import rebuild
 from orchestration.evidence.person import AtController, Basis, Person, explain_person
 from orchestration.exports import deliveries
 from orchestration.exports.cells import write_moment
@@ -58,7 +58,7 @@ def explain_published(asked: Asked) -> Person:
     current = published(asked.home)
     if current is None:
         raise AssentError("nothing is published", where=str(asked.home.root), remedy="Run `assent run` first")
-    file = replay.kept_file(asked.home, current.generation)
+    file = rebuild.kept_file(asked.home, current.generation)
     if file is None:
         raise AssentError("the published generation has no file", where=current.generation, remedy="Run `assent run`")
     return _explain(asked, asked.policy, file, "published", known_at=asked.now)
@@ -68,13 +68,13 @@ def explain_generation(
     asked: Asked, generation: str, *, known_at: datetime | None = None, say: Say
 ) -> tuple[Policy, Person]:
     """By a generation of then, with the policy of then; counted in what the ledger had learned by `known_at`."""
-    file = replay.kept_file(asked.home, generation)
+    file = rebuild.kept_file(asked.home, generation)
     if file is not None:
         policy = _policy_of(asked, generation)
         return policy, _explain(asked, policy, file, "kept", known_at=known_at)
     say(f"the file of {generation} is no longer kept: rebuilding it")
     parts = (asked.home, asked.policy, asked.keys, generation)
-    with asked.home.lock(), replay.rebuilt(*parts, now=asked.now, ledger_at=asked.ledger_at, say=say) as made:
+    with asked.home.lock(), rebuild.rebuilt(*parts, now=asked.now, ledger_at=asked.ledger_at, say=say) as made:
         if made.problems:
             say(f"{len(made.problems)} inputs of then are unexplained, see `assent replay --generation {generation}`")
         return made.then.policy, _explain(asked, made.then.policy, made.file, "replayed", known_at=known_at)
@@ -85,7 +85,7 @@ def _policy_of(asked: Asked, generation: str) -> Policy:
     current = published(asked.home)
     if current is not None and current.generation == generation:
         return asked.policy
-    return replay.read_then(asked.home, asked.keys, generation).policy
+    return rebuild.read_then(asked.home, asked.keys, generation).policy
 
 
 def _explain(asked: Asked, policy: Policy, file: Path, source: str, *, known_at: datetime | None) -> Person:

@@ -54,6 +54,17 @@ class Models:
         )
 
 
+@dataclass(frozen=True)
+class PreparedModels(Models):
+    """Looks models up in a prepared project, where each has the name by which its policy asks for it."""
+
+    def segment(self, segment: Segment) -> Path:
+        return self.policy_dir / MARKETING / f"{segment.name}.sql"
+
+    def staging(self, source: Source) -> Path:
+        return self.policy_dir / STAGING / f"{staging_name(source)}.sql"
+
+
 def staging_name(source: Source) -> str:
     return f"stg_{source.name}__touchpoints"
 

@@ -108,10 +108,9 @@ def stage_file(
     build: Build,
     read: Read,
     sensitive: frozenset[str],
-    stages: Mapping[str, frozenset[str]] | None = None,
+    stages: Mapping[str, frozenset[str]],
 ) -> None:
-    """Writes what dbt's sources read into a new `file`: the same for a build, and for its replay, which exports nothing
-    and so needs no `stages` that the recheck of exports asks for."""
+    """Writes what dbt's sources read into a new `file`: the same for a build, and for its replay."""
     con = connect(home, file)
     try:
         _make_schemas(con)

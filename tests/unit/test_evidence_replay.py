@@ -24,6 +24,9 @@ from orchestration.warehouse import archive
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.contact_log import contact_points_of, note_contact_points
 from orchestration.warehouse.duckdb_settings import connect
+from orchestration.warehouse.models import Models, PreparedModels
+from orchestration.warehouse.prepare import project_files
+from orchestration.warehouse.sensitivity import sensitive_segments, stages_read
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LATELY, LONG_AGO = date(2026, 5, 20), date(2023, 1, 1)
@@ -332,3 +335,14 @@ def test_erasure_explains_whom_its_links_reach(home: Home) -> None:
 def test_table_of_other_columns_differs_whole(home: Home) -> None:
     now = generation(home, "now", sql="alter table marts.buyers add column more text")
     assert compared(home, now)["marts.buyers"].lost == {"unexplained": 4}
+
+
+def test_prepared_project_says_of_its_models_what_the_policy_folder_said(tmp_path: Path) -> None:
+    """A replay knows the stages and the sensitivity of segments by the models of then, under their names of then."""
+    policy = POLICIES[0]
+    for path, content in project_files(policy, SHIPPED).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    prepared, own = PreparedModels(tmp_path), Models(SHIPPED)
+    assert stages_read(policy, prepared) == stages_read(policy, own)
+    assert sensitive_segments(policy, prepared) == sensitive_segments(policy, own) != frozenset()
