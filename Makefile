@@ -16,6 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
 .PHONY: help install run dev test test-slow lint bench bench-gate bench-ledger constraints clean
+.PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
