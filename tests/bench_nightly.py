@@ -3,7 +3,9 @@
 One shop of a fixed daily volume lives through the days; at each length of history the next night is run by the real
 code, stage by stage, after a quiet run of the night before. CPU seconds, this process and its children. dbt's models
 and tests are timed as the statements that dbt compiled, one by one, by bare DuckDB on a copy of the inputs; what is
-left of dbt's own time is its own. Not here: thresholds, and the speed for a given size (`bench.py`)."""
+left of dbt's own time is its own. Two bounds say what a build of changed people only could save: the time of merely
+carrying every built table over into a new file, and the share of people whom a night touches at all. Not here:
+thresholds, and the speed for a given size (`bench.py`)."""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ from orchestration.ingestion.ingest import ingest_all
 from orchestration.ingestion.lake import source_totals
 from orchestration.ingestion.landing import deliveries
 from orchestration.policy.loader import SHIPPED, load_policy, policy_hash
-from orchestration.policy.schema import Policy
+from orchestration.policy.schema import ConsentFeed, Feed, Policy
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult, dbt_checks
 from orchestration.warehouse.content import content_hash
@@ -49,6 +51,41 @@ from tests.bench import compiled_nodes, run_node
 
 LAST = datetime(2026, 11, 21, 16, tzinfo=UTC)  # the last night: midnight in the demo policy's zone
 SHOWN = 16  # nodes of dbt, the dearest
+CARRIED = ("intermediate", "marts", "governance")
+TOUCHED = """
+    with nights as (select as_of, as_of - interval 1 day as before from meta.builds),
+    spans as (
+        select distinct days::integer as days from (
+            select lookback_days as days from policy.segments union all select retention_days from policy.scopes
+        )
+    ),
+    seen as (
+        select t.person_key, t.occurred_at from intermediate.int_touchpoints_masked as t where t.person_key is not null
+    ),
+    touched as (
+        select 'a new touchpoint' as why, s.person_key from seen as s, nights as n where s.occurred_at > n.before
+        union
+        select 'a lookback or retention ends', s.person_key
+        from seen as s, nights as n, spans as w
+        where s.occurred_at >= n.before - to_days(w.days) and s.occurred_at < n.as_of - to_days(w.days)
+        union
+        select 'a new consent record', i.person_key
+        from ledger.consent_events as e
+        inner join intermediate.int_identifiers_resolved as i on e.controller = i.controller and e.token = i.token
+        cross join nights as n
+        where e.recorded_at > n.before and i.person_key is not null
+        union
+        select 'a consent begins or ends', u.person_key
+        from intermediate.int_timelines as l
+        inner join intermediate.int_units as u on l.unit_id = u.unit_id
+        cross join nights as n
+        where l.t0 > n.before and l.t0 <= n.as_of
+    )
+    select coalesce(why, 'any of these'), count(distinct person_key) from touched group by rollup (why)
+    union all
+    select 'people', count(distinct person_key) from seen
+    order by 2
+"""
 
 
 @dataclass
@@ -59,6 +96,8 @@ class Night:
     stages: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, float] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    touched: dict[str, int] = field(default_factory=dict)
+    carrying: float = 0.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -85,8 +124,9 @@ class Shop:
     def deliver(self, as_of: datetime) -> None:
         """What had arrived by `as_of` moves into landing."""
         today = as_of.astimezone(ZoneInfo(self.policy.organisation.zone)).date()
-        feeds = [feed for source in self.policy.sources.sources for feed in source.feeds]
-        for feed in (*feeds, *self.policy.sources.consent_feeds):
+        feeds: list[Feed | ConsentFeed] = [*self.policy.sources.consent_feeds]
+        feeds += [feed for source in self.policy.sources.sources for feed in source.feeds]
+        for feed in feeds:
             for delivery in deliveries(self.world, feed):
                 if (delivery.day or date.min) < today:
                     target = self.home.landing / delivery.name
@@ -97,12 +137,11 @@ class Shop:
 
     def read_in(self, night: Night, as_of: datetime) -> Build:
         """From landing to a staged build with its identities."""
-        now = {"now": as_of}
         with self.home.lock():
             with night.timed("ingestion"):
-                ingest_all(self.home, self.policy, self.keys, self.home.landing, as_of=as_of, **now)
+                ingest_all(self.home, self.policy, self.keys, self.home.landing, as_of=as_of, now=as_of)
             with night.timed("consent import"):
-                import_feeds(self.home, self.policy, self.keys, self.home.landing, **now)
+                import_feeds(self.home, self.policy, self.keys, self.home.landing, now=as_of)
             with night.timed("staging"):
                 build = stage_inputs(self.home, self.policy, self.keys, as_of=as_of, policy_dir=SHIPPED)
             with night.timed("identity"):
@@ -143,6 +182,7 @@ class Shop:
                 name = f"{'test ' if is_test else ''}{node['name']}"
                 night.nodes[name] = night.nodes.get(name, 0.0) + spent
                 night.stages[stage] = night.stages.get(stage, 0.0) + spent
+            night.carrying = carry_over(con, database, inputs.with_name("carried.duckdb"))
         finally:
             con.close()
         whole = night.stages.pop("dbt")
@@ -174,8 +214,27 @@ class Shop:
                 ("touchpoints gated", "intermediate.int_touchpoints_gated"),
             ):
                 (night.sizes[title],) = con.execute(f"select count(*) from {table}").fetchall()[0]
+            night.touched = dict(con.execute(TOUCHED).fetchall())
         totals = [source_totals(self.home, source.name) for source in self.policy.sources.sources]
         night.sizes["touchpoints"] = sum(total["accepted"] for total in totals)
+
+
+def carry_over(con: duckdb.DuckDBPyConnection, database: str, target: Path) -> float:
+    """CPU seconds to copy what dbt built, as it is, into a new file: less than any build that writes a whole file."""
+    tables = con.execute(
+        "select schema_name, table_name from duckdb_tables() "
+        "where database_name = ? and schema_name in (select unnest(?))",
+        [database, list(CARRIED)],
+    ).fetchall()
+    con.execute(f"attach '{target}' as carried")
+    started = cpu_seconds()
+    for schema, table in tables:
+        con.execute(f"create schema if not exists carried.{schema}")
+        con.execute(f'create table carried.{schema}."{table}" as select * from "{database}".{schema}."{table}"')
+    spent = cpu_seconds() - started
+    con.execute("detach carried")
+    target.unlink()
+    return spent
 
 
 def growth(days: Sequence[int], seconds: Sequence[float]) -> float:
@@ -197,6 +256,13 @@ def report(nights: Sequence[Night]) -> None:
     print("\n  dbt's dearest models and tests, within the SQL above")
     for name in sorted(last.nodes, key=lambda name: -last.nodes[name])[:SHOWN]:
         _line(name, days, [night.nodes.get(name, 0.0) for night in nights], total)
+    print("\n  what changed people only could save")
+    sql = [sum(seconds for stage, seconds in n.stages.items() if stage.startswith("SQL")) for n in nights]
+    _line("all SQL of dbt", days, sql, total)
+    _line("carrying every table over", days, [night.carrying for night in nights], total)
+    for why, count in last.touched.items():
+        cells = "".join(f"{night.touched.get(why, 0):>9,}" for night in nights)
+        print(f"  {why:<34}{cells}{'':9}{count / max(last.touched['people'], 1):8.0%}")
     print("\n  rows")
     for title in last.sizes:
         counts = [night.sizes[title] for night in nights]

@@ -19,6 +19,8 @@ def test_bench_measures_every_stage_of_a_night() -> None:
     lines = {line.strip()[:34].strip(): line.split() for line in done.output.splitlines()}
     for stage in STAGES:
         assert float(lines[stage][-3]) > 0, stage
+    assert 0 < float(lines["carrying every table over"][-3]) < float(lines["all SQL of dbt"][-3])
+    assert 0 < int(lines["any of these"][-2]) <= int(lines["people"][-2])
     assert int(lines["touchpoints"][-2].replace(",", "")) > 0
 
 
