@@ -123,6 +123,20 @@ def diff(
 ) -> tuple[Difference, list[dict[str, str]]]:
     """The difference between two generation files, of every segment or of one; with `tokens` also each joiner and
     leaver by audience key. Raises AssentError for a segment that neither has."""
+    try:
+        return _diff(home, then, now, segment, tokens)
+    except (duckdb.CatalogException, duckdb.BinderException):
+        pass
+    raise AssentError(
+        "another version of Assent built one of the two, and its file lacks what is compared",
+        where="diff",
+        remedy="Compare with the version that built it",
+    )
+
+
+def _diff(
+    home: Home, then: Path, now: Path, segment: str | None, tokens: bool
+) -> tuple[Difference, list[dict[str, str]]]:
     con = connect(home)
     try:
         for file in (then, now):

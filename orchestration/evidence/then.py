@@ -89,7 +89,20 @@ def _policy_of(asked: Asked, generation: str) -> Policy:
 
 
 def _explain(asked: Asked, policy: Policy, file: Path, source: str, *, known_at: datetime | None) -> Person:
+    """The answer by a file. Raises AssentError for one of another version, which lacks what is asked of it."""
     asked.require_segment(policy)
+    try:
+        return _asked_of(asked, policy, file, source, known_at)
+    except (duckdb.CatalogException, duckdb.BinderException):
+        pass
+    raise AssentError(
+        "another version of Assent built this generation, and its file lacks what is asked of it",
+        where=file.stem,
+        remedy="Run `assent run` for one of this version, or ask with the version that built it",
+    )
+
+
+def _asked_of(asked: Asked, policy: Policy, file: Path, source: str, known_at: datetime | None) -> Person:
     with connect(asked.home, file, read_only=True) as con:
         build = _build_of(con)
         known = known_at or build["as_of"]

@@ -138,6 +138,11 @@ def test_segment_that_only_one_generation_has_is_named(world: World) -> None:
     assert RECALL not in {s.segment for s in found.segments}
 
 
+def test_generation_of_another_version_is_refused_in_words(world: World) -> None:
+    with pytest.raises(AssentError, match="another version"):
+        diff(world.home, *two(world, now="drop table intermediate.int_audience_keys"))
+
+
 def test_unknown_segment_is_refused(world: World) -> None:
     with pytest.raises(AssentError, match="no such segment"):
         diff(world.home, *two(world), segment="none")

@@ -168,6 +168,12 @@ def test_stage_of_the_relationship_is_told_where_the_generation_knows_stages(wor
     assert shop(explained(world, "bob")).stage is None
 
 
+def test_generation_of_another_version_is_refused_in_words(world: World) -> None:
+    rewrite(world, "drop table intermediate.int_units")
+    with pytest.raises(AssentError, match="another version"):
+        explained(world, "bob")
+
+
 def test_weak_identifiers_own_consent_permits_nothing_of_the_person(world: World) -> None:
     rewrite(world, "update intermediate.int_permissions_now set is_own = true")
     purposes = {row["purpose"]: row for row in shop(explained(world, "bob")).purposes}
