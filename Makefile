@@ -9,17 +9,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	&& echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-slow lint bench bench-ledger bench-nightly constraints clean
-.PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
-.PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
-.PHONY: help install run dev test test-slow test-worlds lint bench bench-ledger constraints clean
-.PHONY: help install run dev test test-slow lint bench bench-ledger bench-run constraints clean
-.PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
-.PHONY: help install run dev test test-slow lint bench bench-gate bench-ledger constraints clean
-.PHONY: help install run dev test test-slow lint bench bench-ledger bench-ingestion constraints clean
+.PHONY: help install run dev test test-slow test-worlds lint bench bench-gate bench-identity bench-ingestion bench-ledger \
+	bench-nightly bench-run constraints clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.installed ## Set up .venv; .venv/bin/assent is the command
 
@@ -55,12 +49,12 @@ bench-gate: $(VENV)/.bench ## Time the decision for 20 M touchpoints, beside its
 bench-ledger: $(VENV)/.dev ## Time the consent ledger: import of 1 M records, reading, people's requests
 	$(BIN)/python -m tests.bench_ledger
 
-bench-nightly: $(VENV)/.dev ## What of a night's work grows with history: 20,000 touchpoints a day over 30 to 240 days
-	$(BIN)/python -m tests.bench_nightly
-bench-run: install ## Tell where the seconds of a run on an unchanged home go
-	$(BIN)/python -m tests.bench_run
 bench-ingestion: $(VENV)/.dev ## Time the ingestion of 5 M lines beside DuckDB's bare readers
 	$(BIN)/python -m tests.bench_ingestion
+
+bench-nightly: $(VENV)/.dev ## What of a night's work grows with history: 20,000 touchpoints a day over 30 to 240 days
+	$(BIN)/python -m tests.bench_nightly
+
 bench-run: install ## Tell where the seconds of a run on an unchanged home go
 	$(BIN)/python -m tests.bench_run
 
