@@ -29,22 +29,23 @@ def tokenise(con: duckdb.DuckDBPyConnection, policy: Policy, source: Source, row
     for known in identifiers_of(policy, source):
         canonical = canonical_sql(kind_of(policy, known.kind), "f")
         con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_table(known)} AS "
+            f"CREATE OR REPLACE TEMP TABLE {identifier_table(known)} AS "
             f"SELECT f, i, token({text(known.kind)}, {text(known.issuer)}, i) AS t FROM (SELECT f, {canonical} AS i "
             f"FROM (SELECT DISTINCT f_{known.field} AS f FROM ({rows}) WHERE f_{known.field} IS NOT NULL))"
         )
 
 
-def _table(known: Identifier) -> str:
+def identifier_table(known: Identifier) -> str:
+    """Made by `tokenise`: f, i and t of each value that accepted rows have."""
     return f"identifier_{known.field}"
 
 
 def minimised_sql(policy: Policy, source: Source, feed: Feed, rows: str) -> str:
-    """The lake's columns but `batch`, with file_no, row_no, and i_<field> (canonical value) and t_<field> (token) per
-    identifier, from judged rows; `tokenise` must have run on them."""
+    """The lake's columns but `batch`, with file_no, row_no, and t_<field> (token) per identifier, from judged rows;
+    `tokenise` must have run on them."""
     identifiers = identifiers_of(policy, source)
-    found = ", ".join(["r.*", *(f"{_table(i)}.i AS i_{i.field}, {_table(i)}.t AS t_{i.field}" for i in identifiers)])
-    joins = " ".join(f"LEFT JOIN {_table(i)} ON r.f_{i.field} = {_table(i)}.f" for i in identifiers)
+    found = ", ".join(["r.*", *(f"{identifier_table(i)}.t AS t_{i.field}" for i in identifiers)])
+    joins = " ".join(f"LEFT JOIN {identifier_table(i)} ON r.f_{i.field} = {identifier_table(i)}.f" for i in identifiers)
     tokened = f"SELECT {found} FROM ({rows}) AS r {joins}"
     fields = {i.field for i in identifiers}
     kept = [
@@ -59,7 +60,7 @@ def minimised_sql(policy: Policy, source: Source, feed: Feed, rows: str) -> str:
         f"occurred_at, {business_day_sql(policy.organisation.zone, 'occurred_at')} AS business_day",
         f"{_event(source)} AS raw_event, body_hash",
         *kept,
-        *(f"i_{i.field}, t_{i.field}" for i in identifiers),
+        *(f"t_{i.field}" for i in identifiers),
     ]
     return f"SELECT {', '.join(columns)} FROM ({tokened})"
 
