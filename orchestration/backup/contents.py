@@ -26,6 +26,7 @@ LEFT_OUT = {
     "tmp": "of runs in progress",
     "warehouse/building": "of runs in progress",
     "warehouse/ledger": "made again from the ledger",
+    "warehouse/identity": "made again by the next build",
     "lock": "of runs in progress",
     "restoring.json": "of a restore in progress",
     **{f"{name}-{kind}": "in the copy" for name in COPIED for kind in ("wal", "shm", "journal")},

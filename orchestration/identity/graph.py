@@ -34,7 +34,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Links:
-    """Distinct pairs that a record ever named, a (2, m) array with the smaller node first, and whether each is in force."""
+    """Distinct pairs that a record ever named, smaller node first, as a (2, m) array; and which are in force."""
 
     ends: Ints
     in_force: Bools

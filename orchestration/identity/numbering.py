@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestration.identity.graph import NONE, Bools, Ints, Links, Nodes
+from orchestration.identity.remembered import Names
 
 LEDGER_TABLES = ("consent_events", "permissions", "contracts", "ages", "statuses")
 
@@ -188,6 +189,29 @@ def _find_hand_overs(con: duckdb.DuckDBPyConnection) -> None:
 def _read_nodes(con: duckdb.DuckDBPyConnection) -> Nodes:
     table = con.execute("SELECT is_strong, anchor_class, max_links FROM identifiers ORDER BY node").to_arrow_table()
     return Nodes(bools(table["is_strong"]), ints(table["anchor_class"]), ints(table["max_links"]))
+
+
+def read_names(con: duckdb.DuckDBPyConnection) -> Names | None:
+    """Whom the numbers stand for. None where a token is not one of ours, so that numbers cannot be compared."""
+    table = con.execute("""
+        SELECT
+            TRY_CAST('0x' || left(token, 16) AS UBIGINT) AS high,
+            TRY_CAST('0x' || substr(token, 17) AS UBIGINT) AS low,
+            length(token) = 32 AS is_token
+        FROM identifiers ORDER BY node
+    """).to_arrow_table()
+    if table["high"].null_count or table["low"].null_count or not bools(table["is_token"]).all():
+        return None
+    stretches = con.execute("""
+        SELECT concat_ws(' ', is_anchor, is_strong, controller), max(node) + 1
+        FROM identifiers GROUP BY is_anchor, is_strong, controller ORDER BY 2
+    """).fetchall()
+    classes = con.execute("""
+        SELECT concat_ws(' ', kind, issuer) FROM identifiers WHERE is_anchor
+        GROUP BY kind, issuer, anchor_class ORDER BY anchor_class
+    """).fetchall()
+    words = (np.asarray(table[name], dtype=np.uint64) for name in ("high", "low"))
+    return Names(tuple(stretches), tuple(name for (name,) in classes), *words)
 
 
 def _read_links(con: duckdb.DuckDBPyConnection) -> Links:

@@ -13,26 +13,50 @@ import numpy as np
 import pyarrow as pa
 
 from orchestration.home import Home
-from orchestration.identity.graph import People, resolve_people
-from orchestration.identity.numbering import number_all
+from orchestration.identity.changes import Counts, count_changes
+from orchestration.identity.graph import Links, Nodes, People, resolve_people
+from orchestration.identity.incremental import Resolution, update_people
+from orchestration.identity.keys import Keys
+from orchestration.identity.numbering import number_all, read_names
+from orchestration.identity.remembered import Memory, Names, old_numbers
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.duckdb_settings import connect
 
 
-def resolve_identities(home: Home, build: Build, policy: Policy) -> None:
-    """Writes the identity tables into the build file."""
+def resolve_identities(home: Home, build: Build, policy: Policy) -> Counts:
+    """Writes the identity tables into the build file. Returns how its people differ from those in force.
+
+    What the last build resolved is used as far as it holds, and replaced. Hold the home's lock."""
     con = connect(home, build.file(home))
     try:
-        resolve(con, build.as_of, [source.name for source in policy.sources.sources])
+        memory = Memory(home, Keys.open(home), build.code_hash)
+        resolve(con, build.as_of, [source.name for source in policy.sources.sources], memory)
+        return count_changes(home, con)
     finally:
         con.close()
 
 
-def resolve(con: duckdb.DuckDBPyConnection, as_of: datetime, sources: Iterable[str]) -> None:
+def resolve(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, sources: Iterable[str], memory: Memory | None = None
+) -> None:
     """The same on an open connection. The rules for each kind are in `policy.identifier_kinds`."""
     nodes, links = number_all(con, as_of, sources)
-    _write(con, resolve_people(nodes, links))
+    names = read_names(con) if memory else None
+    if memory is None or names is None:
+        people = resolve_people(nodes, links)
+    else:
+        people = _resolve_with(memory, names, nodes, links)
+        memory.write(Resolution(nodes, links, people), names)
+    _write(con, people)
+
+
+def _resolve_with(memory: Memory, names: Names, nodes: Nodes, links: Links) -> People:
+    before = memory.read()
+    numbers = old_numbers(before.names, names) if before else None
+    if before is None or numbers is None:
+        return resolve_people(nodes, links)
+    return update_people(before.resolution, nodes, links, numbers)
 
 
 def _write(con: duckdb.DuckDBPyConnection, people: People) -> None:
