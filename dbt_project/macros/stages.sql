@@ -16,7 +16,7 @@
     {%- if stages -%}
     case
         {%- for source, stage in stages.items() %}
-        when t.source = '{{ source }}' and t.mask_then & t.mask_now & coalesce(stage_{{ stage }}.stage_mask, 0) = 0 then null
+        when t.source = '{{ source }}' and t.mask_then & coalesce(stage_{{ stage }}.stage_mask, 0) = 0 then null
         {%- endfor %}
         else t.{{ column }}
     end

@@ -68,10 +68,9 @@ def read(models: Models) -> Digest:
 def prepare_join(models: Models) -> None:
     models.con.execute(f"""
         create temp table subjects as
-        select i.controller, i.token, l.mask_now
+        select i.controller, i.token, l.mask_then as mask_now
         from {DATABASE}.intermediate.int_identifiers_resolved as i
-        inner join (select distinct unit_id, mask_now from {DATABASE}.intermediate.int_timelines) as l
-            on i.unit_id = l.unit_id
+        inner join {DATABASE}.intermediate.int_timelines as l on i.unit_id = l.unit_id and l.t1 = timestamp 'infinity'
     """)
 
 

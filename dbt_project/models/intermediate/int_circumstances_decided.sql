@@ -32,8 +32,8 @@ bases as (
 )
 
 select
-    s.source, s.controller, s.is_known_source, s.event_category, s.category, s.is_ambiguous, s.unit_id, s.mask_then,
-    s.mask_kept, s.was_minor, s.touchpoints, s.last_occurred_at, s.purpose,
+    s.controller, s.is_known_source, s.category, s.is_ambiguous, s.unit_id, s.mask_then, s.mask_kept, s.was_minor,
+    s.touchpoints, s.last_occurred_at, s.purpose,
     case
         when not s.is_known_source then 'unknown_source'
         when not s.is_known_purpose then 'unknown_purpose'

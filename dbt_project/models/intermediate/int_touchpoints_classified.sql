@@ -1,26 +1,5 @@
 {{ config(materialized='view') }}
 -- What each touchpoint is (event, category) and whose. An item, store or account on policy's list makes it sensitive.
-with sensitive_items as (
-    select distinct t.item
-    from {{ ref('int_touchpoints_unioned') }} as t
-    inner join {{ source('policy', 'sensitive_values') }} as v
-        on v.field = 'item' and {{ matches_value('t.item', 'v') }}
-),
-
-sensitive_stores as (
-    select distinct t.store
-    from {{ ref('int_touchpoints_unioned') }} as t
-    inner join {{ source('policy', 'sensitive_values') }} as v
-        on v.field = 'store' and {{ matches_value('t.store', 'v') }}
-),
-
-sensitive_accounts as (
-    select distinct t.account
-    from {{ ref('int_touchpoints_unioned') }} as t
-    inner join {{ source('policy', 'sensitive_values') }} as v
-        on v.field = 'account' and {{ matches_value('t.account', 'v') }}
-)
-
 select
     t.touchpoint_key, t.source, t.controller, t.occurred_at, e.event,
     t.item, t.store, t.account, t.city, t.tier, t.amount, t.birth_month,
@@ -28,7 +7,7 @@ select
     e.category as event_category,
     case
         when e.category is null then null
-        when si.item is not null or ss.store is not null or sa.account is not null then 'sensitive'
+        when si.field is not null or ss.field is not null or sa.field is not null then 'sensitive'
         else e.category
     end as category,
     i.identifier_id,
@@ -39,7 +18,7 @@ select
 from {{ ref('int_touchpoints_unioned') }} as t
 left join {{ source('policy', 'sources') }} as s on t.source = s.source
 left join {{ source('policy', 'events') }} as e on t.source = e.source and t.raw_event = e.raw_event
-left join sensitive_items as si on t.item = si.item
-left join sensitive_stores as ss on t.store = ss.store
-left join sensitive_accounts as sa on t.account = sa.account
+left join {{ ref('int_sensitive_values') }} as si on si.field = 'item' and {{ matches_value('t.item', 'si') }}
+left join {{ ref('int_sensitive_values') }} as ss on ss.field = 'store' and {{ matches_value('t.store', 'ss') }}
+left join {{ ref('int_sensitive_values') }} as sa on sa.field = 'account' and {{ matches_value('t.account', 'sa') }}
 left join {{ ref('int_identifiers_resolved') }} as i on t.controller = i.controller and t.subject_token = i.token
