@@ -109,8 +109,8 @@ def root() -> None:
     """Consent-aware marketing audiences: every row can show the consent that admits it.
 
     Exit codes: 0 good; 1 a check or a stage failed, the published generation is unchanged; 2 wrong usage;
-    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 verify or doctor found
-    something.
+    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 verify, doctor or replay
+    found something.
     """
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from orchestration.consent.ledger import open_ledger
+from orchestration.consent.ledger import Ledger, open_ledger
+from orchestration.consent.mirror import Mirror
 from orchestration.consent.models import EVENTS
 from orchestration.errors import AssentError, ExitCode, VerifyError
 from orchestration.evidence.survey import Survey, survey
 from orchestration.home import Home
-from orchestration.identity.keys import Keys
+from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.identity.resolve import resolve
 from orchestration.policy.schema import Policy
 from orchestration.policy.vocabulary import FILE as VOCABULARY
@@ -94,7 +96,8 @@ def rebuilt(
             points = contact_points_of(con, home, then.inputs.contact_note)
         read = Read(found.left, records, points)
         problems = [f"{f.path} was {f.state}: unexplained" for f in found.missing if f.is_unexplained]
-        problems += _problems_of_records(then, lost, len(points))
+        is_erased = "erasure" in lost or any(file.cause == "erasure" for file in found.missing)
+        problems += _problems_of_records(then, lost, len(points), is_erased)
         if activity_hash(home, read, then.inputs.as_of) != then.inputs.activity_hash and not problems:
             problems.append("the deliveries before T are not those of then: unexplained")
         _build(home, then, keys, read, file, say)
@@ -138,31 +141,38 @@ def _ledger(home: Home, then: Then, keys: Keys, at: LedgerAt) -> tuple[dict[str,
     """The records up to the head of then, and how many are not there any more: of erased people, or unexplained."""
     head = (then.inputs.ledger_seq, then.inputs.ledger_head)
     _, records = read_ledger(home, then.policy, keys, at, head)
-    lost = sum(number - records[name].num_rows for name, number in then.inputs.records.items() if name in records)
-    if lost <= 0:
+    differ = [number - records[name].num_rows for name, number in then.inputs.records.items()]
+    if min(differ) < 0:
+        return records, {"unexplained": sum(abs(number) for number in differ)}  # more than there were then
+    lost = sum(differ)
+    if not lost:
         return records, {}
     with open_ledger(home, keys, at) as (ledger, registry):
-        known = set(registry.mapping_arrow()["subject_ref"].to_pylist())
-        with ledger.reading() as connection:
-            is_erased = (EVENTS.c.type == "status", EVENTS.c.fact == "erased", EVENTS.c.state == "on")
-            erased: set[str] = set(connection.execute(select(EVENTS.c.subject_ref).where(*is_erased)).scalars())
-            refs = connection.execute(
-                select(EVENTS.c.subject_ref, EVENTS.c.object_ref).where(EVENTS.c.seq <= head[0])
-            ).all()
-    forgotten: list[set[str]] = [{ref for ref in row if ref is not None} - known for row in refs]
-    unexplained = len([missing for missing in forgotten if missing - erased])
-    return records, {
-        cause: number
-        for cause, number in (("erasure", lost - min(lost, unexplained)), ("unexplained", min(lost, unexplained)))
-        if number
-    }
+        unexplained = min(lost, _named_by_nobody(ledger, registry, Mirror(home, keys).read(ledger, head)))
+    counted = {"erasure": lost - unexplained, "unexplained": unexplained}
+    return records, {cause: number for cause, number in counted.items() if number}
 
 
-def _problems_of_records(then: Then, lost: dict[str, int], points: int) -> list[str]:
+def _named_by_nobody(ledger: Ledger, registry: SubjectRegistry, records: pa.Table) -> int:
+    """How many records name somebody whom the registry does not know and no record says was erased."""
+    is_erased = (EVENTS.c.type == "status", EVENTS.c.fact == "erased", EVENTS.c.state == "on")
+    with ledger.reading() as connection:
+        erased: Sequence[str] = connection.execute(select(EVENTS.c.subject_ref).where(*is_erased)).scalars().all()
+    explained = pa.concat_arrays(
+        [registry.mapping_arrow()["subject_ref"].combine_chunks(), pa.array(erased, pa.string())]
+    )
+    strangers = [
+        pc.and_(pc.is_valid(records[end]), pc.invert(pc.is_in(records[end], value_set=explained)))
+        for end in ("subject_ref", "object_ref")
+    ]
+    return int(pc.sum(pc.or_(*strangers)).as_py() or 0)
+
+
+def _problems_of_records(then: Then, lost: dict[str, int], points: int, is_erased: bool) -> list[str]:
     problems = []
     if lost.get("unexplained"):
-        problems.append(f"{lost['unexplained']} records of the ledger name nobody any more: unexplained")
-    if points != then.inputs.contact_points and "erasure" not in lost:
+        problems.append(f"{lost['unexplained']} records of the ledger are not those of then, and nobody was erased")
+    if points > then.inputs.contact_points or (points < then.inputs.contact_points and not is_erased):
         problems.append(f"{points} contact points of then are noted, there were {then.inputs.contact_points}")
     return problems
 
