@@ -68,8 +68,14 @@ def _basis(world: World, group: Node, purpose: Purpose) -> str:
     regimes = {regime_of.get(e.jurisdiction or "") for e in told}
     asked: set[str] = {purpose.basis.get(regime, "none") for regime in regimes if regime is not None}
     granted = [e for e in told if e.decision == "grant" and e.effective_at <= world.as_of]
-    is_evidenced = any(e.jurisdiction in regime_of for e in granted)
+    is_evidenced = any(e.jurisdiction in regime_of and _speaks_for(world, e.node, group) for e in granted)
     return strictest(asked if is_evidenced and None not in regimes else asked | stated(world, purpose))
+
+
+def _speaks_for(world: World, node: Node, group: Node) -> bool:
+    """Where a jurisdiction makes the basis laxer, it permits: only a strong identifier says so for the whole person."""
+    people = resolve(world)
+    return people.group[node] == group and (world.is_strong(node) or len(people.members(group)) == 1)
 
 
 def stated(world: World, purpose: Purpose) -> set[str]:
@@ -171,16 +177,24 @@ def _is_older(event: Event, asked: Asked) -> bool:
 def _grants(world: World, asked: Asked) -> Iterator[Grant]:
     group = resolve(world).group
     for e in world.events:
-        if e.decision == "grant" and e.effective_at <= world.as_of and _covers(e, asked):
+        in_time = e.effective_at <= world.as_of and not _is_former_holders(world, e)
+        if e.decision == "grant" and in_time and _covers(e, asked):
             ends, why = _ends(world, e, asked.purpose)
             yield Grant(e.node, e.effective_at, ends, why, _problem(world, e, asked, group[e.node]))
     for c in world.contracts:
         relevant = c.controller == asked.controller and c.fact in asked.purpose.contract_facts
-        if relevant and c.effective_at <= world.as_of and basis(world, group[c.node], asked.purpose) == "contract":
+        in_time = c.effective_at <= world.as_of and not _is_former_holders(world, c)
+        if relevant and in_time and basis(world, group[c.node], asked.purpose) == "contract":
             yield Grant(c.node, c.effective_at, c.valid_until or NEVER, "no_contract", _contract_problem(world, c))
     for node, its in group.items():
         if node[0] == asked.controller and _evidence(world, its) and basis(world, its, asked.purpose) == "opt_out":
             yield from _silence(world, node, its, asked)
+
+
+def _is_former_holders(world: World, record: Event | Contract) -> bool:
+    """Was it told before the identifier passed to its present holder?"""
+    since = resolve(world).held_since.get(record.node)
+    return since is not None and record.effective_at < since
 
 
 def _silence(world: World, node: Node, group: Node, asked: Asked) -> Iterator[Grant]:

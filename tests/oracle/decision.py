@@ -25,7 +25,9 @@ def decide(world: World, touchpoint: Touchpoint, purpose_name: str) -> str | Non
     if touchpoint.token is None:
         return "unresolved_identity"
     node = (touchpoint.controller, touchpoint.token)
-    if node in resolve(world).shared:
+    people = resolve(world)
+    is_former = node in people.held_since and touchpoint.occurred_at < people.held_since[node]
+    if node in people.shared or is_former:
         return "ambiguous_identity"
     status = status_of(world, node)
     if status is not None:
@@ -86,19 +88,9 @@ def status_of(world: World, node: Node) -> str | None:
     people = resolve(world)
     reaching = people.reaching(people.group[node])
     for status, reason in STATUSES.items():
-        if any(_is_on(world, one, status) for one in reaching):
+        if any(world.is_on(one, status) for one in reaching):
             return reason
     return None
-
-
-def _is_on(world: World, node: Node, status: str) -> bool:
-    """The last record holds, at one instant the restriction; dated ahead, a restriction acts at once, lifting waits."""
-    told = [
-        (min(s.effective_at, world.as_of), s.state == "on")
-        for s in world.statuses
-        if s.node == node and s.status == status and (s.state == "on" or s.effective_at <= world.as_of)
-    ]
-    return bool(told) and max(told)[1]
 
 
 def retention_days(policy: Policy, purpose: str, category: str) -> int:

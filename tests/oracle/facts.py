@@ -131,6 +131,16 @@ class World:
         kinds = self.policy.organisation.identifier_kinds
         return any(kind.anchor for kind in kinds if kind.name == self.kinds[node][0])
 
+    def is_on(self, node: Node, status: str) -> bool:
+        """The last record holds, at one instant the restriction; dated ahead, a restriction acts at once, lifting
+        waits."""
+        told = [
+            (min(s.effective_at, self.as_of), s.state == "on")
+            for s in self.statuses
+            if s.node == node and s.status == status and (s.state == "on" or s.effective_at <= self.as_of)
+        ]
+        return bool(told) and max(told)[1]
+
     def told(self) -> str:
         """The whole world as text, for whoever must find out why two evaluators differ."""
         records = [*self.links, *self.events, *self.contracts, *self.ages, *self.statuses, *self.touchpoints]

@@ -1,11 +1,15 @@
 -- The legal basis that a purpose needs for a group, by the regimes of the jurisdictions on record; where they conflict,
 -- the strictest. Only groups with a jurisdiction on record are listed; `group_id is null` is everybody else.
--- A refusal may make the basis stricter, never laxer: what permits must come from a grant.
+-- A refusal may make the basis stricter, never laxer: what permits must come from a grant, of a strong identifier of the
+-- group or of the only one. A browser's word is its own, and an undone link joins nobody.
 with evidenced as (
     select
         r.group_id,
         j.regime,    -- null: a code that policy does not list is as good as none
-        bool_or(not coalesce(d.restricts, true) and e.effective_at <= {{ as_of() }}) as is_granted
+        bool_or(
+            not coalesce(d.restricts, true) and e.effective_at <= {{ as_of() }}
+            and i.group_id = r.group_id and (i.is_strong or i.group_size = 1)
+        ) as is_granted
     from {{ source('ledger', 'consent_events') }} as e
     inner join {{ source('identity', 'identifiers') }} as i on e.controller = i.controller and e.token = i.token
     inner join {{ source('identity', 'denial_reach') }} as r on i.identifier_id = r.identifier_id
