@@ -1,13 +1,19 @@
 -- The same state as bit masks, one bit a scope: at each change, which of the scopes in force now permitted then. Scopes
 -- that are not in force now permit nothing, whatever they did then. Coming of age is a change too, so that an interval
 -- lies wholly before or after it.
-with permitted as (
+with in_force as (
+    select i.unit_id, i.scope_bit
+    from {{ ref('int_consent_intervals') }} as i
+    inner join {{ ref('int_units') }} as u on i.unit_id = u.unit_id
+    where u.status_reason is null and i.reason is null and i.t0 <= {{ as_of() }} and {{ as_of() }} < i.t1
+),
+
+permitted as (
     select i.unit_id, i.t0, i.t1, s.scope_mask
     from {{ ref('int_consent_intervals') }} as i
-    inner join {{ ref('int_permissions_now') }} as n
-        on i.unit_id = n.unit_id and i.scope_bit = n.scope_bit and n.reason is null
+    inner join in_force as f on i.unit_id = f.unit_id and i.scope_bit = f.scope_bit
     inner join {{ source('policy', 'scopes') }} as s on i.scope_bit = s.scope_bit
-    where i.reason is null and i.t0 <= {{ as_of() }}
+    where i.t0 <= {{ as_of() }} and i.reason is null
 ),
 
 changes as (
