@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from orchestration.defs import exports, notes
+from orchestration.defs import exports, identity, notes
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import measured
 from orchestration.defs.partitions import ONE_DAY, daily
@@ -169,6 +169,7 @@ def _write_report(site: Site) -> counts.Summary:
         content_hash=content_hash,
         tables=tables,
         redelivered={source: numbers["redelivered_files"] for source, numbers in delivered.items()},
+        people=found.get(identity.NOTE),
     )
     counts.save(site.home, summary)
     report.save_checks(site.home, build.generation, checks)

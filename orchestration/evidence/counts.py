@@ -57,6 +57,7 @@ def summarise(
     content_hash: str,
     tables: Tables | None = None,
     redelivered: Mapping[str, int] | None = None,
+    people: Mapping[str, int] | None = None,
 ) -> Summary:
     """The summary of a generation. Raises VerifyError naming what does not sum up."""
     con = connect(home, generation_file(home, build.generation), read_only=True)
@@ -69,6 +70,7 @@ def summarise(
             "content_hash": content_hash,
             "tables": tables or {},
             "sources": _sources(home, policy, redelivered or {}),
+            "people": dict(people or {}),  # how they differ from those in force before (`identity/changes.py`)
             "decisions": _decisions(con),
             "segments": {s.name: {"people": _people(con, s.name)} for s in policy.segments.segments},
             "checks": _checks(checks),

@@ -42,16 +42,17 @@ def update_people(old: Resolution, nodes: Nodes, links: Links, old_of: Ints) -> 
     new_of[old_of[is_known]] = np.flatnonzero(is_known)
     changes = _find_changes(old, nodes, links, old_of, new_of)
     people = _carried(old.people, old_of, new_of)
-    if changes.added.size + len(changes.others):
-        np.add.at(people.degree, *_counted(nodes, changes.added))
-        touched = _distinct(np.concatenate([changes.added.reshape(-1), changes.others]), len(nodes))
+    np.add.at(people.degree, *_counted(nodes, changes.added))
+    added = _attach_leaves(people, nodes, changes.added, old_of == NONE)
+    if added.size + len(changes.others):
+        touched = _distinct(np.concatenate([added.reshape(-1), changes.others]), len(nodes))
         parts = _distinct(people.record[touched], len(nodes) + 1)
         part_of = np.full(len(nodes) + 1, NONE)
         part_of[parts] = np.arange(len(parts))
-        joined = part_of[people.record[changes.added]]
+        joined = part_of[people.record[added]]
         whole = components(len(parts), joined)
         is_hard = _conflicts(people, nodes, touched, part_of, whole)
-        is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, nodes.is_strong[changes.added].all(axis=0)])
+        is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, nodes.is_strong[added].all(axis=0)])
         is_hard[whole[part_of[people.record[changes.others]]]] = True
         is_hard = is_hard[whole]
         _rename(people, parts[~is_hard], parts[whole[~is_hard]])
@@ -124,6 +125,24 @@ def _carried(old: People, old_of: Ints, new_of: Ints) -> People:
     is_ambiguous[alone] = is_loose[alone] = False
     degree[alone] = 0
     return People(group, reach, record, is_ambiguous, is_loose, degree)
+
+
+def _attach_leaves(people: People, nodes: Nodes, added: Ints, is_new: Bools) -> Ints:
+    """Gives each new identifier with one link the labels of the other end, where no rule can look at it: it is no
+    anchor, names nobody, joins nobody, and leads nowhere. Returns the links that are left."""
+    times = np.bincount(added.reshape(-1), minlength=len(nodes))
+    may_be_leaf = is_new & (times == 1) & (nodes.anchor_class == NONE)
+    first, second = may_be_leaf[added]
+    leaf, stem = np.where(first, added[0], added[1]), np.where(first, added[1], added[0])
+    label = np.maximum(np.maximum(people.group[stem], people.reach[stem]), people.record[stem])
+    is_leaf = (first != second) & ~people.is_ambiguous[stem] & (leaf > label)
+    is_leaf &= ~nodes.is_strong[leaf] | nodes.is_strong[stem]
+    for end in (leaf, stem):
+        is_leaf &= people.degree[end] <= nodes.max_links[end]
+    leaf, stem = leaf[is_leaf], stem[is_leaf]
+    for labels in (people.group, people.reach, people.record):
+        labels[leaf] = labels[stem]
+    return added[:, ~is_leaf]
 
 
 def _counted(nodes: Nodes, added: Ints) -> tuple[Ints, int]:
