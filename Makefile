@@ -46,6 +46,9 @@ bench: install ## Time each stage for 1 M touchpoints
 bench-gate: $(VENV)/.bench ## Time the decision for 20 M touchpoints, beside its bounds and polars, pandas, PySpark
 	$(BIN)/python -m tests.bench_gate $(if $(TOUCHPOINTS),--touchpoints $(TOUCHPOINTS))
 
+bench-identity: $(VENV)/.dev ## Time people resolved anew and brought up to date: 1, 2 and 4 M identifiers
+	$(BIN)/python -m tests.bench_identity
+
 bench-ledger: $(VENV)/.dev ## Time the consent ledger: import of 1 M records, reading, people's requests
 	$(BIN)/python -m tests.bench_ledger
 

@@ -210,6 +210,16 @@ def test_report_speaks_both_languages_and_has_every_part(world: World) -> None:
     assert "@media print" in text
 
 
+def test_report_says_how_people_changed_where_that_is_known(world: World) -> None:
+    assert "People recognised" not in page(world)
+    names = ("unchanged", "changed", "new", "gone", "joined", "split", "renamed")
+    people = {f"people_{name}": 7_000 + at for at, name in enumerate(names)}
+    counts.save(world.home, counts.load(world.home, world.build.generation) | {"people": people})
+    text = report.write_report(world.home, world.policy, world.build.generation).read_text(encoding="utf-8")
+    assert "People recognised" in text
+    assert all(f"7,00{at}" in text for at in range(len(names)))
+
+
 def test_report_escapes_what_it_shows(world: World) -> None:
     """Fault C17: a label, a check and a legal entity with markup in them."""
     evil = "<script>alert(1)</script>"
