@@ -69,6 +69,10 @@ def variables(
         "policy_hash": policy_hash,
         "sources": [source.name for source in policy.sources.sources],
         "staged_columns": staged,
+        "sensitive_values": [
+            {"field": v.field, "value": v.value.removesuffix("*"), "is_prefix": v.value.endswith("*")}
+            for v in policy.minimisation.sensitive_values
+        ],
         "segments": {s.name: _segment_variables(s, policy, s.name in sensitive) for s in policy.segments.segments},
     }
 

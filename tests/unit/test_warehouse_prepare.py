@@ -6,17 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import jinja2
 import pytest
 import yaml
 
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
-from orchestration.policy.schema import Policy, Segment
+from orchestration.policy.schema import Policy, Segment, SensitiveValue
 from orchestration.warehouse import prepare as preparing
+from orchestration.warehouse.code_hash import DBT_PROJECT
 from orchestration.warehouse.models import ModelMissingError, Models
 from orchestration.warehouse.prepare import prepare, project_files
-from orchestration.warehouse.project_files import POLICY_FILE, generated_files, text
+from orchestration.warehouse.project_files import POLICY_FILE, generated_files, text, variables
 from orchestration.warehouse.relations import DECLARED
 from orchestration.warehouse.sensitivity import (
     SqlUnreadableError,
@@ -225,3 +227,21 @@ def test_leaving_out_sensitive_people_is_sensitive(policy: Policy) -> None:
 def test_sql_that_cannot_be_read_is_an_error(policy: Policy, sql: str) -> None:
     with pytest.raises(SqlUnreadableError):
         reads_sensitive(sql, segment_of(policy, "wechat_engaged"), policy, frozenset())
+
+
+def test_sensitive_values_reach_the_models_as_policy_writes_them(policy: Policy) -> None:
+    listed = (SensitiveValue(field="item", value="l'*"), SensitiveValue(field="store", value="{{ clinic }}"))
+    changed_policy = policy.model_copy(
+        update={"minimisation": policy.minimisation.model_copy(update={"sensitive_values": listed})}
+    )
+    values = variables(changed_policy, "h", frozenset(), {})["sensitive_values"]
+    template = (DBT_PROJECT / "macros" / "is_sensitive.sql").read_text(encoding="utf-8")
+    environment = jinja2.Environment()
+    macro = environment.from_string(template + "{{ is_sensitive('t') }}", globals={"var": lambda _: values})
+    sql = f"select {macro.render()} from (values (?, ?)) as t (item, store)"
+    cases = [("l'oreal", None), ("L'oreal", "x"), (None, "{{ clinic }}"), (None, None), ("x", "{{ clinic }}2")]
+    assert [duckdb.execute(sql, case).fetchone() for case in cases] == [
+        (True,), (False,), (True,), (False,), (False,),
+    ]  # fmt: skip
+    nothing = environment.from_string(template + "{{ is_sensitive('t') }}", globals={"var": lambda _: []})
+    assert duckdb.execute(f"select {nothing.render()}").fetchone() == (False,)

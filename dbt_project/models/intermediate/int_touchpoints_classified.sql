@@ -7,7 +7,7 @@ select
     e.category as event_category,
     case
         when e.category is null then null
-        when si.field is not null or ss.field is not null or sa.field is not null then 'sensitive'
+        when {{ is_sensitive('t') }} then 'sensitive'
         else e.category
     end as category,
     i.identifier_id,
@@ -18,7 +18,4 @@ select
 from {{ ref('int_touchpoints_unioned') }} as t
 left join {{ source('policy', 'sources') }} as s on t.source = s.source
 left join {{ source('policy', 'events') }} as e on t.source = e.source and t.raw_event = e.raw_event
-left join {{ ref('int_sensitive_values') }} as si on si.field = 'item' and {{ matches_value('t.item', 'si') }}
-left join {{ ref('int_sensitive_values') }} as ss on ss.field = 'store' and {{ matches_value('t.store', 'ss') }}
-left join {{ ref('int_sensitive_values') }} as sa on sa.field = 'account' and {{ matches_value('t.account', 'sa') }}
 left join {{ ref('int_identifiers_resolved') }} as i on t.controller = i.controller and t.subject_token = i.token
