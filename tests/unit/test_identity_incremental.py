@@ -98,3 +98,19 @@ def test_only_what_a_change_touches_is_divided_again(monkeypatch: pytest.MonkeyP
     found = update_people(state, nodes, Links(ends, np.ones(ends.shape[1], dtype=np.bool_)), np.arange(3000))
     assert sizes == [6]
     assert found.is_ambiguous.nonzero()[0].tolist() == [2000]
+
+
+def test_new_identifier_on_an_ambiguous_one_stands_alone() -> None:
+    """Two members share phone 2; the new cookie 3 on it is nobody's."""
+    kinds = np.array([0, 0, NONE, NONE]), np.full(4, 9)
+    shared, seen = np.array([[0, 1], [2, 2]]), np.array([[0, 1, 2], [2, 2, 3]])
+    before = Nodes(np.ones(3, dtype=np.bool_), kinds[0][:3], kinds[1][:3])
+    now = Nodes(np.array([True, True, True, False]), *kinds)
+    first = Links(shared, np.ones(2, dtype=np.bool_))
+    second = Links(seen, np.ones(3, dtype=np.bool_))
+    found = update_people(
+        Resolution(before, first, resolve_people(before, first)), now, second, np.array([0, 1, 2, NONE])
+    )
+    assert_equal(found, resolve_people(now, second))
+    assert found.group.tolist() == [0, 1, 2, 3]
+    assert found.is_loose[3]
