@@ -19,7 +19,8 @@ LINK_COLUMNS = (
 def collect_links(
     con: duckdb.DuckDBPyConnection, policy: Policy, source: Source, accepted: str, links: str, now: datetime
 ) -> None:
-    """Makes the table `links` (file_no and LINK_COLUMNS but batch): each pair once per file, at its earliest."""
+    """Makes the table `links` (file_no and LINK_COLUMNS but batch): each pair once per file, at its earliest, and at its
+    latest too where that is a day or more later: until when a number was somebody's tells whether it was issued anew."""
     pairs = [
         f"SELECT file_no, controller, subject_token, subject_kind, subject_issuer, t_{known.field} AS token_b, "
         f"{text(known.kind)} AS kind_b, {text(known.issuer)} AS issuer_b, occurred_at FROM {accepted} "
@@ -32,7 +33,9 @@ def collect_links(
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {links} AS SELECT file_no, controller, subject_token AS token_a, "
         "subject_kind AS kind_a, subject_issuer AS issuer_a, token_b, kind_b, issuer_b, "
-        f"{text(source.link_method)} AS method, {text(source.name)} AS source, min(occurred_at) AS effective_at, "
+        f"{text(source.link_method)} AS method, {text(source.name)} AS source, unnest(seen_at) AS effective_at, "
         f"TIMESTAMP {text(now.strftime('%Y-%m-%d %H:%M:%S.%f'))} AS recorded_at, false AS is_unlink "
-        f"FROM ({' UNION ALL '.join(pairs)}) GROUP BY ALL"
+        "FROM (SELECT * EXCLUDE (occurred_at), CASE WHEN max(occurred_at) >= min(occurred_at) + INTERVAL 1 DAY "
+        "THEN [min(occurred_at), max(occurred_at)] ELSE [min(occurred_at)] END AS seen_at "
+        f"FROM ({' UNION ALL '.join(pairs)}) GROUP BY ALL)"
     )

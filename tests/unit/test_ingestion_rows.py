@@ -109,6 +109,22 @@ def test_identifiers_become_tokens_links_and_vault_entries(tmp_path: Path) -> No
     ]
 
 
+def test_link_of_a_long_file_keeps_when_it_was_last_seen(tmp_path: Path) -> None:
+    """A backfill in one file: whether a number was issued anew hangs on the last time as much as on the first."""
+    times = ("2025-01-01T10:00:00+08:00", "2025-06-01T10:00:00+08:00", "2026-01-01T10:00:00+08:00")
+    rows = [row(n, account="a1", phone="13812345678", at=at) for n, at in enumerate(times)]
+    world = world_of(tmp_path, *rows, row(9, account="a9", phone="13812345679"))
+    assert world.ingest().accepted == 4
+    (links,) = (world.home.lake / "links").glob("*.parquet")
+    query = (
+        "SELECT list(effective_at ORDER BY effective_at) AS seen FROM read_parquet(?) GROUP BY token_a ORDER BY seen"
+    )
+    assert [[str(at) for at in seen] for (seen,) in duckdb.execute(query, [str(links)]).fetchall()] == [
+        ["2025-01-01 02:00:00", "2026-01-01 02:00:00"],
+        ["2026-01-01 02:09:00"],
+    ]
+
+
 def test_nothing_plain_is_written_but_landing(tmp_path: Path) -> None:
     canaries = ["canary-77@example.invalid", "13987654321", "canary-account", "canary-secret", "canary-event-id"]
     email, phone, account, secret, event_id = canaries
