@@ -32,7 +32,7 @@ test-slow: $(VENV)/.dev ## Run the slow tests: more kills, bigger worlds
 	$(BIN)/python -m pytest -q -m slow
 
 test-worlds: $(VENV)/.dev ## Compare 10,000 random worlds with the oracle (SEED=n: the same again)
-	$(BIN)/python -m pytest -q -s -m slow tests/integration/test_worlds.py $(if $(SEED),--worlds-seed $(SEED))
+	$(BIN)/python -m pytest -q -s -m slow tests/integration/test_worlds.py tests/integration/test_monotone.py $(if $(SEED),--worlds-seed $(SEED))
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, sqlfluff
 	$(BIN)/ruff check orchestration tests

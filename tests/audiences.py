@@ -20,6 +20,9 @@ ANONYMOUS = ["cookie", "device"]
 RESTRICTING = ["withdraw", "deny", "object", "opt_out", "presumed_denial", "unheard_of"]
 CHANNELS = [None, None, None, "sms", "email", "push", "call", "wechat_oa", "ads"]
 JURISDICTIONS = [None, None, "CN", "DE", "US-CA", "XX"]
+# Within the shortest age of a consent. Where silence permits, a consent that ran out is stricter than silence, and
+# whoever is split off from it gains: a known gap, for design §4 says that no opt-out on record permits.
+LONG_AGO = 170
 DAYS_AGO = (1, 3, 5, 6, 8, 16, 20, 22, 25, 35, 45, 100)
 LATE_STAGES = {"full_profile", "advocacy"}  # left out more often, lest everybody be at the last stage
 # What happens at each source: raw event, and what else the row says.
@@ -54,14 +57,20 @@ class Audience:
     world: World
     visits: list[Visit] = field(default_factory=list)
 
-    def having(self, *, events: list[Event], links: list[Link], kinds: dict[Node, tuple[str, str]]) -> Audience:
+    def having(
+        self,
+        *,
+        events: list[Event],
+        links: list[Link] | None = None,
+        kinds: dict[Node, tuple[str, str]] | None = None,
+    ) -> Audience:
         """The same with more on record."""
         world = self.world
         more = replace(
             world,
             events=[*world.events, *events],
-            links=[*world.links, *links],
-            kinds={**world.kinds, **kinds},
+            links=[*world.links, *(links or [])],
+            kinds={**world.kinds, **(kinds or {})},
             known={},
         )
         return Audience(more, self.visits)
@@ -110,11 +119,15 @@ def _agreements(dice: Dice, policy: Policy, node: Node, jurisdiction: str | None
         notice = next((n for n in reversed(policy.notices.notices) if purpose.name in n.purposes), None)
         if notice is None or dice.chance(45 if purpose.name in LATE_STAGES else 10):
             continue
-        days = dice.choice([250, 250, 250, 40, 7]) if len(notice.versions) == 1 or notice.id == "privacy" else 50
+        days = (
+            dice.choice([LONG_AGO, LONG_AGO, LONG_AGO, 40, 7])
+            if len(notice.versions) == 1 or notice.id == "privacy"
+            else 50
+        )
         found.append(
             Event(
                 seq + index, node[1], node[0], purpose.name, "grant", AS_OF - timedelta(days=days),
-                category="sensitive" if purpose.name == "follow_up" and dice.chance(50) else None,
+                category="sensitive" if purpose.name == "follow_up" and dice.chance(85) else None,
                 recipient=purpose.recipient, is_separate=True, notice_id=notice.id,
                 notice_version=notice.versions[-1 if days <= 50 else 0].version, jurisdiction=jurisdiction,
                 recorded_at=AS_OF - timedelta(days=days),
@@ -153,6 +166,22 @@ def random_stranger(dice: Dice, world: World, number: int) -> tuple[dict[Node, t
     alone = World(world.policy, AS_OF, {node: (kind, KINDS[kind])})
     denials = [random_denial(dice, alone, number * 1000 + 950 + index) for index in range(dice.choice([1, 2]))]
     return alone.kinds, link, denials
+
+
+def random_weak_grant(dice: Dice, world: World, number: int) -> tuple[dict[Node, tuple[str, str]], Link, Event]:
+    """A browser that nobody knew, a link of it to somebody, and its yes: to anything, from anywhere."""
+    controller, other = dice.choice(sorted(world.kinds))
+    node, kind = (controller, f"a{number}stranger"), dice.choice(ANONYMOUS)
+    link = Link(controller, node[1], other, AS_OF - timedelta(days=dice.choice([1, 20, 200, 500])))
+    purpose = dice.choice(world.policy.purposes.purposes)
+    notice = next((n for n in world.policy.notices.notices if purpose.name in n.purposes), None)
+    grant = Event(
+        number * 1000 + 950, node[1], controller, purpose.name, "grant",
+        AS_OF - timedelta(days=dice.choice([1, 30, 100, 250])), category=dice.choice([None, *purpose.categories]),
+        recipient=purpose.recipient, is_separate=True, notice_id=notice.id if notice else None,
+        jurisdiction=dice.choice(JURISDICTIONS), recorded_at=AS_OF,
+    )  # fmt: skip
+    return {node: (kind, KINDS[kind])}, link, grant
 
 
 def stage_audiences(con: duckdb.DuckDBPyConnection, policy: Policy, audiences: list[Audience]) -> None:
@@ -194,6 +223,12 @@ def members(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
             inner join intermediate.int_identifiers_resolved as i on p.person_key = i.person_key
             where p.is_member""").fetchall()
     )
+
+
+def people(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Identifier → the person it belongs to, where it belongs to one."""
+    found = "select token, person_key from intermediate.int_identifiers_resolved where person_key is not null"
+    return dict(con.execute(found).fetchall())
 
 
 def gated(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:

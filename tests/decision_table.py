@@ -178,7 +178,11 @@ def _world(case: Case, column: Column, policy: Policy) -> World:
     world = World(policy, AS_OF)
     key = _key(case, column)
     _add_people(world, case, key)
-    seq = 1000 * (1 + [c.case for c in table().cases].index(case.case)) + 100 * list(JURISDICTION).index(column)
+    seq = (
+        1_000_000
+        + 1000 * (1 + [c.case for c in table().cases].index(case.case))
+        + 100 * list(JURISDICTION).index(column)
+    )
     consents = [*case.consents, *case.then]
     if case.evidence:
         strong = [n for n in world.kinds if world.is_strong(n) and n[0] == case.controller]

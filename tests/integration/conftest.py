@@ -16,6 +16,7 @@ from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.warehouse.dbt import run_build
 from orchestration.warehouse.prepare import prepare
 from tests.compared import UP_TO
+from tests.decision_table import by_policy
 from tests.oracle import World
 from tests.staged import Chain, stage_worlds
 from tests.worlds import random_world, seeded
@@ -45,6 +46,7 @@ class Bench:
 def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
     dice, policy = seeded(SEED), load_policy(SHIPPED)
     worlds = [random_world(dice, policy, number) for number in range(1, WORLDS + 1)]
+    worlds += [row.world for row in by_policy()[0]]  # rare stories, that chance alone hardly tells
     home = Home.open(tmp_path_factory.mktemp("worlds") / "home")
     file = home.building / "worlds.duckdb"
     with duckdb.connect(str(file)) as con:

@@ -45,6 +45,9 @@ MUTANTS = {
     "a refusal makes the basis laxer": ("not coalesce(d.restricts, true) and e.effective_at", "e.effective_at"),
     "an unlisted jurisdiction is skipped": ("from evidenced where regime is null", "from evidenced where false"),
     "a child's data is anybody's": ("coalesce(r.t0 < u.minor_until, false)", "false"),
+    "silence is a separate consent": ("when s.needs_separate then 'needs_separate_consent'", "when false then null"),
+    "a browser tells where a person lives": ("(i.is_strong or i.group_size = 1)", "true"),
+    "a former holder's grant counts": ("c.effective_at >= c.held_since", "true"),
     "the strictest regime loses": ("arg_min(n.basis, s.strictness)", "arg_max(n.basis, s.strictness)"),
 }  # fmt: skip
 

@@ -1,4 +1,5 @@
--- High spenders among those who agreed separately to sharing with the partner.
+-- High spenders among those who agreed separately to sharing with the partner. Refunds are left out: to hide one, as a
+-- withdrawal may, must not make anybody a high spender.
 with touchpoints as (
     select * from {{ segment_touchpoints() }}
 ),
@@ -6,7 +7,7 @@ with touchpoints as (
 people as (
     select person_key, sum(amount) as spend
     from touchpoints
-    where event in ('purchase', 'refund') and {{ one_of('tier', segment().parameters.tiers) }}
+    where event = 'purchase' and amount > 0 and {{ one_of('tier', segment().parameters.tiers) }}
     group by person_key
     having spend >= {{ segment().parameters.minimum_spend }}
 )
