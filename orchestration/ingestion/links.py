@@ -19,8 +19,9 @@ LINK_COLUMNS = (
 def collect_links(
     con: duckdb.DuckDBPyConnection, policy: Policy, source: Source, accepted: str, links: str, now: datetime
 ) -> None:
-    """Makes the table `links` (file_no and LINK_COLUMNS but batch): each pair once per file, at its earliest, and at its
-    latest too where that is a day or more later: until when a number was somebody's tells whether it was issued anew."""
+    """Makes the table `links` (file_no and LINK_COLUMNS but batch): each pair once per file, at its earliest.
+
+    Where its latest is a day or more later, that too: until when a number was somebody's says if it was issued anew."""
     pairs = [
         f"SELECT file_no, controller, subject_token, subject_kind, subject_issuer, t_{known.field} AS token_b, "
         f"{text(known.kind)} AS kind_b, {text(known.issuer)} AS issuer_b, occurred_at FROM {accepted} "
