@@ -20,9 +20,7 @@ ANONYMOUS = ["cookie", "device"]
 RESTRICTING = ["withdraw", "deny", "object", "opt_out", "presumed_denial", "unheard_of"]
 CHANNELS = [None, None, None, "sms", "email", "push", "call", "wechat_oa", "ads"]
 JURISDICTIONS = [None, None, "CN", "DE", "US-CA", "XX"]
-# Within the shortest age of a consent. Where silence permits, a consent that ran out is stricter than silence, and
-# whoever is split off from it gains: a known gap, for design §4 says that no opt-out on record permits.
-LONG_AGO = 170
+LONG_AGO = 200  # beyond the shortest age of a consent
 DAYS_AGO = (1, 3, 5, 6, 8, 16, 20, 22, 25, 35, 45, 100)
 LATE_STAGES = {"full_profile", "advocacy"}  # left out more often, lest everybody be at the last stage
 # What happens at each source: raw event, and what else the row says.

@@ -87,7 +87,8 @@
             last_value(
                 case when blocks_until is null and reason is not null
                     then {'reason': reason, 'seq': seq, 'at': effective_at} end ignore nulls
-            ) over so_far as missing
+            ) over so_far as missing,
+            bool_or(consent.seq < 0) over so_far as is_silence_enough    -- in an opt-out regime, see the events admitted
         from told
         window so_far as (
             partition by unit_id, scope_bit
@@ -105,6 +106,8 @@
             case
                 when s.is_blocked then 'blocked'
                 when s.consent.until > s.t0 and not p.is_after then 'permitted'
+                -- a consent that has ended is no stricter than none: no opt-out on record still permits
+                when s.is_silence_enough and s.denial is null then 'silent'
                 when s.consent.until > s.missing.at or (s.missing is null and s.consent is not null) then 'ended'
                 else 'missing'
             end as state
@@ -128,13 +131,16 @@
         case state
             when 'blocked' then denial.reason
             when 'permitted' then null
+            when 'silent' then null
             when 'ended' then consent.end_reason
             else coalesce(missing.reason, 'no_consent')
         end as reason,
         -- the ledger event that gives the reason; none where nothing was ever said
-        case state when 'blocked' then denial.seq when 'missing' then missing.seq else consent.seq end as decided_by,
+        case state
+            when 'blocked' then denial.seq when 'missing' then missing.seq when 'silent' then null else consent.seq
+        end as decided_by,
         case when state = 'permitted' and consent.seq > 0 then consent.seq end as admitted_by,
         case when state = 'permitted' then consent.notice end as notice,
-        case when state = 'permitted' then consent.until end as consent_until
+        case state when 'permitted' then consent.until when 'silent' then timestamp 'infinity' end as consent_until
     from parted
 {% endmacro %}

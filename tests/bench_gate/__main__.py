@@ -66,7 +66,7 @@ def stages(*, peers: bool, builds: bool, say: Any) -> list[str]:
     wanted = [*OURS, *(BUILDS if builds else ())]
     for stage, package in PEERS.items() if peers else ():
         if importlib.util.find_spec(package) is None:
-            say(f"  {stage}: not measured, {package} is not installed (pip install -e '.[bench]')")
+            say(f"  {stage}: not measured, {package} is not installed (make bench-gate installs it apart)")
         elif stage == "spark" and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
             say("  spark: not measured, there is no Java")
         else:

@@ -30,6 +30,7 @@ class Grant:
     ends: datetime
     end_reason: str
     problem: str | None
+    is_silence: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _silence(world: World, node: Node, group: Node, asked: Asked) -> Iterator[Gr
     elif asked.category in asked.purpose.separate_consent_for:
         problem = "needs_separate_consent"
     if all(at <= world.as_of for at in since):
-        yield Grant(node, begins, NEVER, "expired", problem)
+        yield Grant(node, begins, NEVER, "expired", problem, is_silence=True)
 
 
 def _contract_problem(world: World, contract: Contract) -> str | None:
@@ -255,6 +256,8 @@ def state(world: World, people: set[Node], own: Node, asked: Asked, at: datetime
     ordered = sorted(good, key=lambda g: (g.at, NEVER - g.ends))  # of two at one instant, the shorter holds
     if ordered and at < ordered[-1].ends:
         return None
+    if any(g.is_silence for g in good) and not any(d.at <= at and _reaches(world, d.node, own) for d in denials):
+        return None  # a consent that ended is no stricter than silence, while nothing was ever refused
     marks = [(g.at, 1, g.problem) for g in counting if g.problem is not None]
     for index, g in enumerate(ordered):
         replaced = ordered[index + 1].at if index + 1 < len(ordered) else NEVER
