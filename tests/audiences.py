@@ -185,14 +185,18 @@ def random_weak_grant(dice: Dice, world: World, number: int) -> tuple[dict[Node,
 def stage_audiences(con: duckdb.DuckDBPyConnection, policy: Policy, audiences: list[Audience]) -> None:
     """Worlds, visits and, lest no absence could be proved, a till that delivered every day."""
     stage_worlds(con, policy, [audience.world for audience in audiences])
+    stage_visits(con, audiences)
+    days = [{"source": "in_store", "day": (AS_OF - timedelta(days=n)).date()} for n in range(800)]
+    insert(con, "lake.completeness", days)
+
+
+def stage_visits(con: duckdb.DuckDBPyConnection, audiences: list[Audience]) -> None:
     rows: dict[str, list[Row]] = {}
     for audience in audiences:
         for index, visit in enumerate(audience.visits):
             rows.setdefault(visit.source, []).append(_row(audience, index, visit))
     for source, visits in rows.items():
         insert(con, f"lake.{source}", visits)
-    days = [{"source": "in_store", "day": (AS_OF - timedelta(days=n)).date()} for n in range(800)]
-    insert(con, "lake.completeness", days)
 
 
 def _row(audience: Audience, index: int, visit: Visit) -> Row:

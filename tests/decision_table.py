@@ -143,7 +143,7 @@ def _rows() -> Iterator[Row]:
     for case in table().cases:
         policy = deviating(load_policy(SHIPPED), case.policy)
         for column in case.expect:
-            yield Row(case, column, _world(case, column, policy))
+            yield Row(case, column, world_of(case, column, policy, _key(case, column), _first_seq(case, column)))
 
 
 def deviating(shipped: Policy, changes: dict[str, Any]) -> Policy:
@@ -174,15 +174,15 @@ def at(relative: str) -> datetime:
     return AS_OF + timedelta(milliseconds=offset_ms(relative))
 
 
-def _world(case: Case, column: Column, policy: Policy) -> World:
+def _first_seq(case: Case, column: Column) -> int:
+    place = [c.case for c in table().cases].index(case.case)
+    return 1_000_000 + 1000 * (1 + place) + 100 * list(JURISDICTION).index(column)
+
+
+def world_of(case: Case, column: Column, policy: Policy, key: str, seq: int) -> World:
+    """The world that a line means in one regime; `key` begins its identifiers, `seq` numbers its records."""
     world = World(policy, AS_OF)
-    key = _key(case, column)
     _add_people(world, case, key)
-    seq = (
-        1_000_000
-        + 1000 * (1 + [c.case for c in table().cases].index(case.case))
-        + 100 * list(JURISDICTION).index(column)
-    )
     consents = [*case.consents, *case.then]
     if case.evidence:
         strong = [n for n in world.kinds if world.is_strong(n) and n[0] == case.controller]

@@ -40,7 +40,7 @@ def with_table(project: Path, manifest: dict[str, Any], folder: Path) -> tuple[P
     return copy, len(tests)
 
 
-def chain_in_one(chain: Chain) -> tuple[str, list[tuple[str, str]]]:
+def chain_in_one(chain: Chain, answers: str = ANSWERS) -> tuple[str, list[tuple[str, str]]]:
     """The models as one query, and the sources (schema, table) that it reads."""
     models = {(node["schema"], node["alias"]): node for node in chain.nodes if node["resource_type"] == "model"}
     sources: dict[tuple[str, str], None] = {}
@@ -54,7 +54,7 @@ def chain_in_one(chain: Chain) -> tuple[str, list[tuple[str, str]]]:
 
     relation = re.compile(rf'"{chain.database}"\."(?P<schema>\w+)"\."(?P<table>\w+)"')
     parts = [f"{n['alias']} as materialized (\n{relation.sub(renamed, n['compiled_code'])}\n)" for n in models.values()]
-    return "with " + ",\n".join(parts) + ANSWERS, list(sources)
+    return "with " + ",\n".join(parts) + answers, list(sources)
 
 
 def _unit_test(
@@ -66,7 +66,7 @@ def _unit_test(
         "name": f"decision_table_{number}",
         "model": MODEL,
         "given": [
-            {"input": f"source('{schema}', '{table}')", "format": "sql", "rows": _literal(con, f"{schema}.{table}")}
+            {"input": f"source('{schema}', '{table}')", "format": "sql", "rows": literal(con, f"{schema}.{table}")}
             for schema, table in sources
         ],
         "expect": {
@@ -76,7 +76,7 @@ def _unit_test(
     }
 
 
-def _literal(con: duckdb.DuckDBPyConnection, table: str) -> str:
+def literal(con: duckdb.DuckDBPyConnection, table: str) -> str:
     """The table's rows as one query that needs no table."""
     columns = con.execute(f"select column_name, column_type from (describe {table})").fetchall()
     typed = ", ".join(f'cast("{name}" as {kind}) as "{name}"' for name, kind in columns)
