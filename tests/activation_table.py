@@ -20,7 +20,6 @@ from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.policy.schema import Policy
 from tests.audiences import Audience, Visit, stage_visits
 from tests.decision_table import (
-    JURISDICTION,
     Alias,
     Case,
     Column,
@@ -95,6 +94,15 @@ class FeedSaid(Strict):
     incomplete: bool = False
 
 
+class Build(Strict):
+    """What the rows of one build share."""
+
+    at: Relative = "-0d"
+    policy: dict[str, Any] = Field(default_factory=dict)
+    feeds: dict[str, FeedSaid] = Field(default_factory=dict)
+    incomplete_days: tuple[int, ...] = ()  # days before today without the till's completion marker
+
+
 class Member(Strict):
     """One line of the table: deviations from somebody who agreed, asked for advice and bought nothing since."""
 
@@ -112,9 +120,7 @@ class Member(Strict):
     vault: tuple[Alias, ...] = ("phone",)
     platform: tuple[Said, ...] = ()
     sent: tuple[Sent, ...] = ()
-    policy: dict[str, Any] = Field(default_factory=dict)
-    feeds: dict[str, FeedSaid] = Field(default_factory=dict)
-    incomplete_days: tuple[int, ...] = ()  # days before today without the till's completion marker
+    build: str = "usual"
     expect: str | dict[Column, str]
 
     def expected(self, column: Column) -> str | None:
@@ -124,6 +130,8 @@ class Member(Strict):
 class Table(Strict):
     columns: tuple[Column, ...]
     policy: dict[str, Any]
+    destinations: dict[str, dict[str, Any]]  # each `like` one of the policy, but for what it says
+    builds: dict[str, Build]
     cases: tuple[Member, ...]
 
 
@@ -153,28 +161,38 @@ def table() -> Table:
 
 
 @cache
-def batches() -> list[list[Row]]:
-    """The rows that one build can hold: those that deviate alike in policy, feeds and completion markers."""
-    found: dict[str, list[Row]] = {}
-    for row in _rows():
-        shared = row.member.model_dump(include={"policy", "feeds", "incomplete_days"}, mode="json")
-        found.setdefault(yaml.safe_dump(shared), []).append(row)
-    return list(found.values())
+def batches() -> dict[str, list[Row]]:
+    """The rows of each build."""
+    return {name: list(_rows(name, build)) for name, build in table().builds.items()}
 
 
 def batch_of(case: str) -> list[Row]:
-    return next(batch for batch in batches() if any(row.member.case == case for row in batch))
+    return next(batch for batch in batches().values() if any(row.member.case == case for row in batch))
 
 
-def _rows() -> Iterator[Row]:
+def _rows(name: str, build: Build) -> Iterator[Row]:
+    policy = deviating(_shipped(), {**table().policy, **build.policy})
     for index, member in enumerate(table().cases):
-        policy = deviating(load_policy(SHIPPED), {**table().policy, **member.policy})
         for number, column in enumerate(table().columns):
-            if member.expected(column) is not None:
-                yield _row(member, column, policy, 5_000_000 + 1000 * index + 100 * number)
+            if member.build == name and member.expected(column) is not None:
+                yield _row(member, build, column, policy, 5_000_000 + 1000 * index + 100 * number)
 
 
-def _row(member: Member, column: Column, policy: Policy, seq: int) -> Row:
+@cache
+def _shipped() -> Policy:
+    """The shipped policy with the table's destinations, for the segment of the usual case."""
+    tree = load_policy(SHIPPED).model_dump(mode="json", exclude_unset=True)
+    listed = tree["destinations"]["destinations"]
+    for name, says in table().destinations.items():
+        like = next(d for d in listed if d["name"] == says["like"])
+        listed.append({**like, **says, "name": name})
+        del listed[-1]["like"]
+    usual = Member.model_fields["segment"].default
+    next(s for s in tree["segments"]["segments"] if s["name"] == usual)["destinations"] += table().destinations
+    return Policy.model_validate(tree)
+
+
+def _row(member: Member, build: Build, column: Column, policy: Policy, seq: int) -> Row:
     segment = next(s for s in policy.segments.segments if s.name == member.segment)
     first = member.people[0]
     key = f"{member.case}/{column}/{member.segment}/{member.destination}/{first}"
@@ -185,6 +203,7 @@ def _row(member: Member, column: Column, policy: Policy, seq: int) -> Row:
     )  # fmt: skip
     world = world_of(case, column, policy, key, seq)
     world.touchpoints.clear()
+    world.as_of = at(build.at)
 
     def node(alias: str) -> Node:
         return segment.controller, f"{key}/{alias}"
@@ -195,8 +214,8 @@ def _row(member: Member, column: Column, policy: Policy, seq: int) -> Row:
         vault={node(alias) for alias in member.vault},
         permissions=[Permission(node(p.by), p.state, at(p.at)) for p in member.platform],
         deliveries=[Delivery(node(d.by), d.destination, at(d.at)) for d in member.sent for _ in range(d.times)],
-        heard=_heard(member, policy),
-        complete={"in_store": {_day(n) for n in range(400) if n not in member.incomplete_days}},
+        heard=_heard(build, policy),
+        complete={"in_store": {_day(n) for n in range(400) if n not in build.incomplete_days}},
     )
     return Row(member, column, known, tuple(_visits(member, known, node(first)[0], key)))
 
@@ -211,8 +230,8 @@ def _visits(member: Member, known: Known, controller: str, key: str) -> Iterator
         yield Visit(source, (controller, token), at(visited.at), raw, says)
 
 
-def _heard(member: Member, policy: Policy) -> dict[str, Heard]:
-    said = {feed.name: member.feeds.get(feed.name, FeedSaid()) for feed in policy.sources.consent_feeds}
+def _heard(build: Build, policy: Policy) -> dict[str, Heard]:
+    said = {feed.name: build.feeds.get(feed.name, FeedSaid()) for feed in policy.sources.consent_feeds}
     return {name: Heard(at(one.last), one.incomplete) for name, one in said.items() if one.last is not None}
 
 

@@ -13,6 +13,7 @@ from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.warehouse.dbt import run_unit_tests
 from orchestration.warehouse.prepare import prepare
+from tests.activation_in_dbt import add_activation_table
 from tests.compared import differences
 from tests.integration.conftest import Decided
 from tests.table_in_dbt import with_table
@@ -35,11 +36,12 @@ def test_decisions_and_gate_equal_the_oracle(decided: Decided) -> None:
 
 @pytest.mark.fault("B6")
 def test_dbt_unit_tests_pass(decided: Decided, tmp_path: Path) -> None:
-    """Those beside the models, and the decision table: `dbt test --select test_type:unit` on the built file."""
+    """Those beside the models, and both tables: `dbt test --select test_type:unit` on the built file."""
     home = Home.open(decided.file.parents[2])
     project = prepare(home, load_policy(SHIPPED), SHIPPED)
     beside = sum(len(yaml.safe_load(f.read_text())["unit_tests"]) for f in project.glob("models/**/_*__unit_tests.yml"))
     with_rows, added = with_table(project, decided.manifest, tmp_path)
+    added += add_activation_table(with_rows, decided.manifest)
     run = run_unit_tests(home, decided.file, with_rows)
     assert run.succeeded, run.output
     assert f"PASS={beside + added}" in run.output, run.output

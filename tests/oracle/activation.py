@@ -71,7 +71,7 @@ def _strong(known: Known) -> set[Node]:
 def _unopened(known: Known, segment: Segment, destination: Destination) -> str | None:
     """A consent to contact, and of policy and of that consent the channel, for every scope that the segment used.
 
-    Design §4 does not name a reason for the first, nor for want of an impact assessment (R-93); these are the nearest."""
+    Design §4 names no reason for the first, nor for want of an impact assessment (R-93); these are the nearest."""
     world, purpose = known.world, known.world.purpose(segment.purpose)
     assert purpose is not None
     used = {t.category for _, t in known.readable(segment)}

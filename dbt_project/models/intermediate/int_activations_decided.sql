@@ -54,7 +54,10 @@ deliveries as (
 ),
 
 local_time as (
-    select strftime(timezone(zone, timezone('UTC', {{ build_at }})), '%H:%M') as clock from {{ source('policy', 'settings') }}
+    select
+        strftime(timezone(zone, timezone('UTC', {{ build_at }})), '%H:%M') as clock,
+        {{ local_day(build_at) }} as today
+    from {{ source('policy', 'settings') }}
 ),
 
 reasoned as (
@@ -65,8 +68,8 @@ reasoned as (
             when a.country <> a.home_country and (a.transfer_mechanism is null or x.person_key is null)
                 then 'transfer_not_allowed'
             when not coalesce(w.is_contactable, false) then 'no_consent'
-            -- activation waits for a current impact assessment (R-93)
-            when q.requires_impact_assessment and coalesce(q.impact_assessment_until < {{ build_at }}::date, true)
+            -- activation waits for an impact assessment that is current by the local calendar (R-93)
+            when q.requires_impact_assessment and coalesce(q.impact_assessment_until < z.today, true)
                 then 'channel_not_allowed'
             when not coalesce(n.is_granted, false) then 'channel_not_allowed'
             when c.token is null then 'no_contact_point'
