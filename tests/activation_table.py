@@ -61,6 +61,7 @@ left join {schema}int_activations_decided as d
 VISITS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "consultation": ("web", "consultation_requested", "behaviour", {}),
     "page": ("web", "page_viewed", "behaviour", {}),
+    "scan": ("wechat", "SCAN", "behaviour", {}),
     "purchase": ("in_store", "销售", "transaction", {"amount": 100.0, "store": "store-jingan"}),
     "birthday purchase": (
         "in_store", "销售", "transaction", {"amount": 100.0, "store": "store-xuhui", "birthday_month_of_year": 11},
@@ -70,7 +71,7 @@ VISITS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 
 class Visited(Strict):
     at: Relative = "-2d"
-    what: Literal["consultation", "page", "purchase", "birthday purchase"] = "consultation"
+    what: Literal["consultation", "page", "scan", "purchase", "birthday purchase"] = "consultation"
     by: Alias | None = None
 
 

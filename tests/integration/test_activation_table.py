@@ -26,6 +26,9 @@ MUTANTS = {
     "one channel open for one scope is enough": (
         "count(*) = max(t.scopes) as is_granted", "count(*) > 0 as is_granted", "one_of_two_scopes_lacks_the_channel",
     ),
+    "a channel refused for one scope is open": (
+        "bool_and(n.is_open) as is_open", "bool_or(n.is_open) as is_open", "refused_this_channel_for_one_of_two_scopes",
+    ),
     "a closed contact point is used": (
         "(a.needs_permission and not c.is_open) or c.is_closed", "(a.needs_permission and not c.is_open)",
         "number_closed",

@@ -39,7 +39,7 @@ def _denied(known: Known, segment: Segment, destination: Destination) -> str | N
         return "no_contact_point"
     if not any(_is_open(known, point, destination) for point in points):
         return "permission_missing"
-    if _is_refused_here(known, segment, destination):
+    if any(_is_refused(known, one, destination.channel) for one in _used(known, segment)):
         return "preference_off"
     if _is_capped(known, destination):
         return "frequency_capped"
@@ -74,8 +74,7 @@ def _unopened(known: Known, segment: Segment, destination: Destination) -> str |
     Design §4 names no reason for the first, nor for want of an impact assessment (R-93); these are the nearest."""
     world, purpose = known.world, known.world.purpose(segment.purpose)
     assert purpose is not None
-    used = {t.category for _, t in known.readable(segment)}
-    asked = [Asked(segment.controller, purpose, category) for category in used if category is not None]
+    asked = _used(known, segment)
     if any(state(world, _strong(known), known.first, one, world.as_of) is not None for one in asked):
         return "no_consent"
     today, until = world.as_of.astimezone(_zone(world)).date(), purpose.impact_assessment_until
@@ -84,6 +83,14 @@ def _unopened(known: Known, segment: Segment, destination: Destination) -> str |
     is_allowed = destination.channel in purpose.channels and destination.channel in segment.channels
     is_opened = all(_is_opened(known, one, destination.channel) for one in asked)
     return None if is_allowed and is_opened else "channel_not_allowed"
+
+
+def _used(known: Known, segment: Segment) -> list[Asked]:
+    """The scopes of what the segment saw of the person."""
+    purpose = known.world.purpose(segment.purpose)
+    assert purpose is not None
+    used = sorted({t.category for _, t in known.readable(segment) if t.category is not None})
+    return [Asked(segment.controller, purpose, category) for category in used]
 
 
 def _is_opened(known: Known, asked: Asked, channel: str) -> bool:
@@ -103,20 +110,21 @@ def _is_opened(known: Known, asked: Asked, channel: str) -> bool:
     )  # fmt: skip
 
 
-def _is_refused_here(known: Known, segment: Segment, destination: Destination) -> bool:
+def _is_refused(known: Known, asked: Asked, channel: str) -> bool:
     """A refusal of this channel alone, and no later yes to it; at equal times the denial wins, and dated ahead it acts
     at once."""
     people, as_of = resolve(known.world), known.world.as_of
     reaching = people.reaching(people.group[known.first])
-    told = [e for e in known.world.events if e.node in reaching and _speaks_of(e, segment, destination.channel)]
+    told = [e for e in known.world.events if e.node in reaching and _speaks_of(e, asked, channel)]
     refused = [min(e.effective_at, as_of) for e in told if e.decision != "grant" and e.channel is not None]
     agreed = [e.effective_at for e in told if e.decision == "grant" and known.world.is_strong(e.node)]
     return bool(refused) and not any(max(refused) < at <= as_of for at in agreed)
 
 
-def _speaks_of(event: Event, segment: Segment, channel: str) -> bool:
-    is_purpose = event.purpose == segment.purpose or (event.purpose is None and event.decision != "grant")
-    return event.controller == segment.controller and is_purpose and event.channel in (None, channel)
+def _speaks_of(event: Event, asked: Asked, channel: str) -> bool:
+    is_purpose = event.purpose == asked.purpose.name or (event.purpose is None and event.decision != "grant")
+    is_scope = event.controller == asked.controller and is_purpose and event.category in (None, asked.category)
+    return is_scope and event.channel in (None, channel)
 
 
 def _is_open(known: Known, point: Node, destination: Destination) -> bool:

@@ -106,7 +106,9 @@ def _selects(known: Known, segment: Segment) -> bool:
         return bool(asked) and (not bought or max(bought) < max(asked))
     if segment.model_name == "birthday_month":
         return any(what == "birthday purchase" for what, _ in seen)
-    assert segment.model_name == "engaged", segment.model_name
+    if segment.model_name == "wechat_engaged":
+        seen = [(what, t) for what, t in seen if what == "scan"]
+    assert segment.model_name.endswith("engaged"), segment.model_name
     return len(seen) >= int(str(segment.parameters["minimum_touches"]))
 
 
