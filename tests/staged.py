@@ -12,9 +12,12 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.identity.resolve import resolve
+from orchestration.policy.loader import SHIPPED
 from orchestration.policy.schema import Policy
 from orchestration.policy.tables import write_policy_tables
+from orchestration.warehouse.models import Models
 from orchestration.warehouse.relations import relations
+from orchestration.warehouse.sensitivity import stages_read
 from tests.oracle import Touchpoint, World
 from tests.oracle.facts import Node
 
@@ -44,7 +47,8 @@ def create_tables(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
 def stage_worlds(con: duckdb.DuckDBPyConnection, policy: Policy, worlds: Sequence[World]) -> None:
     """Writes the worlds as the tables of a build, and resolves their identifiers as a build does."""
     create_tables(con, policy)
-    write_policy_tables(con, policy, policy_hash="test", sensitive_segments=SENSITIVE_SEGMENTS)
+    stages = stages_read(policy, Models(SHIPPED))
+    write_policy_tables(con, policy, policy_hash="test", sensitive_segments=SENSITIVE_SEGMENTS, stages_read=stages)
     as_of = _naive(worlds[0].as_of)
     con.execute("insert into meta.builds by name select 'test' as generation, ?::timestamp as as_of", [as_of])
     con.execute("insert into identity.purpose_keys select purpose, sha256(purpose) from policy.purposes")

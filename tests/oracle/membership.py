@@ -15,6 +15,8 @@ from tests.oracle.facts import Node, Touchpoint, World
 from tests.oracle.people import resolve
 
 NOT_SELECTED = "not selected"
+RESTS_ON = {"birthday_month": ("full",)}  # the stages whose fields a segment reads
+REFUSALS = {"denied", "withdrawn", "objected", "opted_out"}
 OF_POLICY = {"unknown_source", "unknown_purpose", "category_not_allowed"}  # kept from everybody, so hidden of nobody
 
 
@@ -128,7 +130,20 @@ def _is_exclusion_sure(known: Known, excluded: Segment) -> bool:
     reasons = [decide(known.world, t, excluded.purpose) for _, t in known.in_lookback(excluded)]
     is_hidden = any(reason is not None and reason not in OF_POLICY for reason in reasons)
     is_unproved = excluded.absent is not None and not is_absence_proved(known, excluded)
-    return is_whole(known) and not is_hidden and not is_unproved
+    return is_whole(known) and not is_hidden and not is_unproved and not _was_refused(known, excluded)
+
+
+def _was_refused(known: Known, excluded: Segment) -> bool:
+    """Did the person refuse, at any time of the lookback, what the segment rests on? What it hid may be gone."""
+    begins = known.world.as_of - timedelta(days=excluded.lookback_days)
+    stages = {stage.purpose for stage in known.policy.purposes.stages if stage.name in RESTS_ON.get(excluded.name, ())}
+    for purpose in filter(None, map(known.world.purpose, sorted({excluded.purpose, *filter(None, stages)}))):
+        for asked in (Asked(excluded.controller, purpose, category) for category in purpose.categories):
+            times = {begins, *(at for at in _changes(known.world, asked) if begins <= at <= known.world.as_of)}
+            told = {state(known.world, known.people, node, asked, at) for at in times for node in known.people}
+            if told & REFUSALS:
+                return True
+    return False
 
 
 def is_absence_proved(known: Known, segment: Segment) -> bool:
