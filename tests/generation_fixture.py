@@ -187,7 +187,13 @@ def _fill_vault(world: World) -> None:
 def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict[str, Any], until: datetime) -> None:
     for schema in ("meta", "ledger", "identity", "intermediate", "marts", "governance"):
         con.execute(f"create schema if not exists {schema}")
-    write_policy_tables(con, world.policy, policy_hash=world.build.policy_hash, sensitive_segments=frozenset({RECALL}))
+    write_policy_tables(
+        con,
+        world.policy,
+        policy_hash=world.build.policy_hash,
+        sensitive_segments=frozenset({RECALL}),
+        stages_read={SMS: frozenset({"full"})},
+    )
     build = world.build
     con.execute(
         "create table meta.builds as select ? as generation, ?::timestamp as as_of, ? as policy_hash, "

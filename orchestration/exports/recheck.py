@@ -123,6 +123,12 @@ select 'link', seq, effective_at, recorded_at, unnest([token_a, token_b]), contr
 from recheck_links
 """
 
+# The purposes that a segment rests on beside its own: of the stages that it asks for, or whose columns it reads.
+STAGES = """
+    select t.segment, list(g.purpose) as stage_purposes
+    from policy.segment_stages as t inner join policy.stages as g on t.stage = g.stage
+    group by t.segment
+"""
 # Whether restriction x is about activation a.
 COVERS = """(x.controller is null or x.controller = a.controller)
         and (x.purpose is null or x.purpose in (a.purpose, a.identity_purpose, a.transfer_purpose)
@@ -136,11 +142,7 @@ VERDICTS = f"""
 with contract_purposes as (
     select purpose from policy.purpose_basis group by purpose having bool_and(basis = 'contract')
 ),
-stages as (
-    select t.segment, list(g.purpose) as stage_purposes
-    from policy.segment_stages as t inner join policy.stages as g on t.stage = g.stage
-    group by t.segment
-),
+stages as ({STAGES}),
 permitted as (
     select a.segment, a.destination, a.person_key, a.contact_token, a.channel, a.consent_until,
         s.purpose, s.controller, s.recipient, s.reads_sensitive, d.transfer_purpose, g.identity_purpose,

@@ -14,7 +14,7 @@ import duckdb
 from orchestration.consent.ledger import open_ledger
 from orchestration.errors import AssentError
 from orchestration.exports import deliveries
-from orchestration.exports.recheck import COVERS, gather
+from orchestration.exports.recheck import COVERS, STAGES, gather
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.ingestion.lake import link_files
@@ -28,13 +28,14 @@ WITHDRAWN = f"""
 create or replace temp table withdrawn as
 with activations as (
     select s.segment, d.destination, s.purpose, s.controller, s.recipient, s.reads_sensitive, d.channel,
-        d.transfer_purpose, g.identity_purpose, k.purpose is not null as is_contract
+        d.transfer_purpose, g.identity_purpose, k.purpose is not null as is_contract, h.stage_purposes
     from policy.segments as s
     cross join policy.destinations as d
     cross join policy.settings as g
     left join (
         select purpose from policy.purpose_basis group by purpose having bool_and(basis = 'contract')
     ) as k on s.purpose = k.purpose
+    left join ({STAGES}) as h on s.segment = h.segment
 ),
 people as (
     select token, controller, person_key from intermediate.int_identifiers_resolved where person_key is not null

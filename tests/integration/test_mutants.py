@@ -48,7 +48,6 @@ MUTANTS = {
     "silence is a separate consent": ("when s.needs_separate then 'needs_separate_consent'", "when false then null"),
     "a browser tells where a person lives": ("(i.is_strong or i.group_size = 1)", "true"),
     "a former holder's grant counts": ("c.effective_at >= c.held_since", "true"),
-    "a contract stands for a consent": ("when bool_or(n.basis = 'contract') and", "when false and"),
     "the silence of a minor permits": ("g.minor_until <= (", "null <= ("),
     "the strictest regime loses": ("arg_min(n.basis, s.strictness)", "arg_max(n.basis, s.strictness)"),
 }  # fmt: skip

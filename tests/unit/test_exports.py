@@ -116,6 +116,16 @@ def test_withdrawal_since_the_build_leaves_the_file_and_enters_the_removals(worl
     assert results[RECALL, "front_desk"].status == "unchanged", "another controller is untouched"
 
 
+def test_stage_taken_back_since_the_build_stops_the_segments_that_rest_on_it(world: World) -> None:
+    """Its SQL reads what only full registration allows to read (R-10)."""
+    world.tell("bob", decision="withdraw", purpose="full_profile")
+    world.tell("cat", decision="withdraw", purpose="advocacy")  # a stage that it does not rest on
+    results = run(world)
+    assert contacts(world) == phones(world, "ann", "cat", "dan", "eve")
+    assert results[SMS, "sms_gateway"].withheld == {"withdrawn": 1}
+    assert "withdrawn" not in results[EMAIL, "email_service"].withheld
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [

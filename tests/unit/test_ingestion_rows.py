@@ -116,7 +116,7 @@ def test_link_of_a_long_file_keeps_when_it_was_last_seen(tmp_path: Path) -> None
     world = world_of(tmp_path, *rows, row(9, account="a9", phone="13812345679"))
     assert world.ingest().accepted == 4
     (links,) = (world.home.lake / "links").glob("*.parquet")
-    query = "SELECT list(effective_at ORDER BY effective_at) AS at FROM read_parquet(?) GROUP BY token_a ORDER BY at"
+    query = "SELECT list(effective_at ORDER BY effective_at) AS t FROM read_parquet(?) GROUP BY token_a ORDER BY t"
     assert [[str(at) for at in seen] for (seen,) in duckdb.execute(query, [str(links)]).fetchall()] == [
         ["2025-01-01 02:00:00", "2026-01-01 02:00:00"],
         ["2026-01-01 02:09:00"],
