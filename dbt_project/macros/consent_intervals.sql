@@ -97,6 +97,19 @@
         )
     ),
 
+    {# of the denials that still block, the latest gives the reason: a later one may have been lifted already #}
+    blocking as (
+        select
+            s.unit_id, s.scope_bit, s.t0,
+            arg_max({'reason': d.reason, 'seq': d.seq}, {'at': d.effective_at, 'reason': d.reason, 'seq': d.seq}) as denial
+        from states as s
+        inner join denials as d
+            on s.unit_id = d.unit_id and s.scope_bit = d.scope_bit
+            and d.effective_at <= s.t0 and s.t0 < d.blocks_until
+        where s.t0 < s.t1 and s.blocked_until > s.t0
+        group by s.unit_id, s.scope_bit, s.t0
+    ),
+
     {# a consent that ends before the next event parts the interval in two #}
     parted as (
         select
@@ -124,23 +137,24 @@
     )
 
     select
-        unit_id,
-        scope_bit,
-        t0,
-        t1,
-        case state
-            when 'blocked' then denial.reason
+        p.unit_id,
+        p.scope_bit,
+        p.t0,
+        p.t1,
+        case p.state
+            when 'blocked' then coalesce(b.denial.reason, 'denied')    -- whatever the reason, blocked stays blocked
             when 'permitted' then null
             when 'silent' then null
-            when 'ended' then consent.end_reason
-            else coalesce(missing.reason, 'no_consent')
+            when 'ended' then p.consent.end_reason
+            else coalesce(p.missing.reason, 'no_consent')
         end as reason,
         -- the ledger event that gives the reason; none where nothing was ever said
-        case state
-            when 'blocked' then denial.seq when 'missing' then missing.seq when 'silent' then null else consent.seq
+        case p.state
+            when 'blocked' then b.denial.seq when 'missing' then p.missing.seq when 'silent' then null else p.consent.seq
         end as decided_by,
-        case when state = 'permitted' and consent.seq > 0 then consent.seq end as admitted_by,
-        case when state = 'permitted' then consent.notice end as notice,
-        case state when 'permitted' then consent.until when 'silent' then timestamp 'infinity' end as consent_until
-    from parted
+        case when p.state = 'permitted' and p.consent.seq > 0 then p.consent.seq end as admitted_by,
+        case when p.state = 'permitted' then p.consent.notice end as notice,
+        case p.state when 'permitted' then p.consent.until when 'silent' then timestamp 'infinity' end as consent_until
+    from parted as p
+    left join blocking as b on p.unit_id = b.unit_id and p.scope_bit = b.scope_bit and p.t0 = b.t0
 {% endmacro %}
