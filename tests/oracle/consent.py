@@ -108,8 +108,8 @@ def _minor_until(world: World, group: Node) -> list[datetime]:
     return [age.minor_until for age in world.ages if age.node in reaching]
 
 
-def _ends(world: World, event: Event, purpose: Purpose) -> tuple[datetime, str]:
-    """When a grant stops counting by itself, and why."""
+def _every_end(world: World, event: Event, purpose: Purpose) -> list[tuple[datetime, str]]:
+    """Whatever makes a grant stop counting by itself: when, and why."""
     ends = [(NEVER, "expired")]
     if event.valid_until is not None:
         ends.append((event.valid_until, "expired"))
@@ -123,6 +123,12 @@ def _ends(world: World, event: Event, purpose: Purpose) -> tuple[datetime, str]:
                 for v in notice.versions
                 if v.renews_consent and v.published_at > published[event.notice_version]
             ]
+    return ends
+
+
+def _ends(world: World, event: Event, purpose: Purpose) -> tuple[datetime, str]:
+    """The first of them."""
+    ends = _every_end(world, event, purpose)
     first = min(at for at, _ in ends)
     reasons = {reason for at, reason in ends if at == first}
     return first, "notice_superseded" if "notice_superseded" in reasons else "expired"
@@ -149,8 +155,8 @@ def _problem(world: World, event: Event, asked: Asked, group: Node) -> str | Non
     ]
     if not published or published[0] > event.effective_at:
         return "notice_unknown"
-    ends, why = _ends(world, event, purpose)
-    return why if ends <= event.effective_at else None
+    over = {why for at, why in _every_end(world, event, purpose) if at <= event.effective_at}
+    return next((why for why in ("notice_superseded", "expired") if why in over), None)
 
 
 def _covers(event: Event, asked: Asked) -> bool:
