@@ -207,7 +207,8 @@ def _is_former_holders(world: World, record: Event | Contract) -> bool:
 def _silence(world: World, node: Node, group: Node, asked: Asked) -> Iterator[Grant]:
     """In an opt-out regime silence permits: from when the person is of age, and the purpose has the category. It is no
     separate consent."""
-    of_age = [until for until in _minor_until(world, group) if until <= world.as_of]
+    known = _minor_until(world, group)
+    of_age = [max(known)] if known and max(known) <= world.as_of else []  # the later birthday, where records differ
     since = [at for category, at in asked.purpose.category_since.items() if category == asked.category]
     begins = max([ALWAYS, *of_age, *since])
     problem = None
