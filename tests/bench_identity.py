@@ -18,7 +18,7 @@ import numpy as np
 
 from orchestration.home import Home
 from orchestration.identity.graph import NONE, Ints, Links, Nodes, People, components, resolve_people
-from orchestration.identity.incremental import Resolution, update_people
+from orchestration.identity.incremental import Resolution, graph_of, update_people
 from orchestration.identity.keys import Keys
 from orchestration.identity.remembered import Memory, Names, old_numbers
 
@@ -74,7 +74,7 @@ def night_of(people: int, nodes: int, ends: Ints, rng: np.random.Generator, know
     number = np.arange(nodes)
     anchor_class = np.where(number < 2 * people, number % 2 + 1, NONE)
     high = (
-        np.sort(rng.integers(0, 2**62, nodes).astype(np.uint64))
+        np.sort(rng.integers(0, 2**62, nodes, dtype=np.uint64))
         if known is None
         else np.concatenate([known.high, known.high[-1] + np.arange(1, nodes - len(known.high) + 1, dtype=np.uint64)])
     )
@@ -90,7 +90,8 @@ def measure(people: int, memory: Memory) -> None:
     rng = np.random.default_rng(7)
     before = first_night(people, rng)
     now = next_night(before, people, rng)
-    resolved = Resolution(before.nodes, before.links, resolve_people(before.nodes, before.links))
+    people_before = resolve_people(before.nodes, before.links)
+    resolved = Resolution(graph_of(before.nodes, before.links, before.names.low), people_before)
     bound, _ = best(lambda: components(len(now.nodes), now.links.ends))
     full, anew = best(lambda: resolve_people(now.nodes, now.links))
     writing, _ = best(lambda: memory.write(resolved, before.names))
@@ -98,7 +99,9 @@ def measure(people: int, memory: Memory) -> None:
     assert found is not None
     numbering, numbers = best(lambda: old_numbers(found.names, now.names))
     assert numbers is not None
-    updating, updated = best(lambda: update_people(found.resolution, now.nodes, now.links, numbers))
+    updating, updated = best(
+        lambda: update_people(found.resolution, graph_of(now.nodes, now.links, now.names.low), numbers)
+    )
     assert_same(updated, anew)
     whole = reading + numbering + updating + writing
     print(

@@ -130,9 +130,12 @@ def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> 
 def _conflicting_anchors(group: Ints, anchor_class: Ints, is_ambiguous: Bools) -> Ints:
     """The anchors that share a group with another of their class."""
     anchors = np.flatnonzero((anchor_class != NONE) & ~is_ambiguous)
-    pairs = np.stack([group[anchors], anchor_class[anchors]], axis=1)
-    _, place, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    return anchors[count[place.reshape(-1)] > 1]
+    held = group[anchors] * (anchor_class.max(initial=0) + 1) + anchor_class[anchors]
+    order = np.argsort(held, kind="stable")
+    is_same = held[order[1:]] == held[order[:-1]]
+    is_shared = np.zeros(len(anchors), dtype=np.bool_)
+    is_shared[order[1:][is_same]] = is_shared[order[:-1][is_same]] = True
+    return anchors[is_shared]
 
 
 def _spread(nodes: int, links: Ints, sources: Ints, is_anchor: Bools) -> tuple[Ints, Ints]:
@@ -146,9 +149,8 @@ def _spread(nodes: int, links: Ints, sources: Ints, is_anchor: Bools) -> tuple[I
     neighbours, start = _adjacency(nodes, links)
     frontier = sources
     while len(frontier):
-        degree = start[frontier + 1] - start[frontier]
-        skipped = np.repeat(start[frontier] - (np.cumsum(degree) - degree), degree)
-        reached = neighbours[skipped + np.arange(degree.sum())]
+        rows, degree = rows_of(start, frontier)
+        reached = neighbours[rows]
         carried = np.repeat(label[frontier], degree)
         new = (label[reached] == NONE) & ~is_tied[reached]
         frontier, low, high = _extremes(reached[new], carried[new])
@@ -169,6 +171,14 @@ def _adjacency(nodes: int, links: Ints) -> tuple[Ints, Ints]:
     order = np.argsort(here, kind="stable")
     start = np.searchsorted(here[order], np.arange(nodes + 1)).astype(np.int64)
     return there[order], start
+
+
+def rows_of(start: Ints, nodes: Ints) -> tuple[Ints, Ints]:
+    """The rows start[i] to start[i + 1] of each node, one after the other, and how many each has."""
+    count = start[nodes + 1] - start[nodes]
+    skipped = np.repeat(start[nodes] - (np.cumsum(count) - count), count)
+    rows: Ints = skipped + np.arange(count.sum())
+    return rows, count
 
 
 def _extremes(node: Ints, value: Ints) -> tuple[Ints, Ints, Ints]:

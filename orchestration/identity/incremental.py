@@ -6,21 +6,47 @@ divided again. Those that new links merely join, without a conflict, are renamed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from orchestration.identity.graph import NONE, Bools, Ints, Links, Nodes, People, components, resolve_people
+from orchestration.identity.graph import NONE, Bools, Ints, Links, Nodes, People, components, resolve_people, rows_of
+
+Words = npt.NDArray[np.uint64]
+Chosen = Ints | slice
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What there is to resolve: links sorted; which of them have each node as their first end, and a sum over these
+    that tells whether they changed."""
+
+    nodes: Nodes
+    links: Links
+    start: Ints  # (n + 1,): the links of node i are start[i] to start[i + 1]
+    total: Words  # (n,)
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """Nodes and links as they were, links sorted, and what was resolved of them."""
+    """A graph as it was, and what was resolved of it."""
 
-    nodes: Nodes
-    links: Links
+    graph: Graph
     people: People
+
+
+def graph_of(nodes: Nodes, links: Links, marks: Words) -> Graph:
+    """`marks` stand for the identifiers whatever their numbers are: 64 bits that look random, as those of tokens do.
+
+    So two different sets of links have one sum by a chance of 2⁻⁶⁴, and nobody can choose them without the key."""
+    start = np.zeros(len(nodes) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(links.ends[0], minlength=len(nodes)), out=start[1:])
+    running = np.zeros(len(links) + 1, dtype=np.uint64)
+    marked = marks[links.ends[1]]
+    marked[~links.in_force] *= np.uint64(3)  # odd, so that nothing is lost
+    np.cumsum(marked, out=running[1:])
+    total = np.diff(running[start])
+    return Graph(nodes, links, start, total)
 
 
 @dataclass(frozen=True)
@@ -31,19 +57,21 @@ class Changes:
     others: Ints  # nodes at which anything else changed
 
 
-def update_people(old: Resolution, nodes: Nodes, links: Links, old_of: Ints) -> People:
-    """`resolve_people(nodes, links)`, from `old`. `old_of[i]` is the old number of node i, NONE where it is new.
+def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
+    """`resolve_people` of `now`, from `old`. `old_of[i]` is the old number of node i, NONE where it is new.
 
-    Both times the order is the same: of nodes that were there before, `old_of` grows. Links must be sorted."""
-    if not len(old.nodes):
-        return resolve_people(nodes, links)
-    new_of = np.full(len(old.nodes), len(nodes))  # a label past the end: its component lost the node that names it
-    is_known = old_of != NONE
-    new_of[old_of[is_known]] = np.flatnonzero(is_known)
-    changes = _find_changes(old, nodes, links, old_of, new_of)
-    people = _carried(old.people, old_of, new_of)
+    Both times the order is the same: of nodes that were there before, `old_of` grows. So are the rules of each."""
+    nodes = now.nodes
+    if not len(old.graph.nodes):
+        return resolve_people(nodes, now.links)
+    new_of = np.full(len(old.graph.nodes), len(nodes))  # past the end: its component lost the node that names it
+    known = np.flatnonzero(old_of != NONE)
+    new_of[old_of[known]] = known
+    was: Chosen = old_of[known] if len(known) < len(new_of) else slice(None)  # nobody is gone: all, in their order
+    changes = _find_changes(old.graph, now, old_of, new_of, known, was)
+    people = _carried(old.people, len(nodes), new_of, known, was)
     np.add.at(people.degree, *_counted(nodes, changes.added))
-    added = _attach_leaves(people, nodes, changes.added, old_of == NONE)
+    added = _attach_leaves(people, nodes, changes.added, old_of)
     if added.size + len(changes.others):
         touched = _distinct(np.concatenate([added.reshape(-1), changes.others]), len(nodes))
         parts = _distinct(people.record[touched], len(nodes) + 1)
@@ -51,13 +79,14 @@ def update_people(old: Resolution, nodes: Nodes, links: Links, old_of: Ints) -> 
         part_of[parts] = np.arange(len(parts))
         joined = part_of[people.record[added]]
         whole = components(len(parts), joined)
-        is_hard = _conflicts(people, nodes, touched, part_of, whole)
+        inside = np.flatnonzero((part_of != NONE)[people.record])  # bytes to go through, not words
+        is_hard = _conflicts(people, nodes, touched, inside, part_of, whole)
         is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, nodes.is_strong[added].all(axis=0)])
         is_hard[whole[part_of[people.record[changes.others]]]] = True
-        is_hard = is_hard[whole]
-        _rename(people, parts[~is_hard], parts[whole[~is_hard]])
-        if is_hard.any():
-            _divide_again(people, nodes, links, parts[is_hard])
+        is_inside_hard = is_hard[whole[part_of[people.record[inside]]]]
+        _rename(people, inside[~is_inside_hard], parts[whole], part_of)
+        if is_inside_hard.any():
+            _divide_again(people, now, inside[is_inside_hard])
     return people
 
 
@@ -68,70 +97,60 @@ def _distinct(values: Ints, below: int) -> Ints:
     return np.flatnonzero(is_there)
 
 
-def _find_changes(old: Resolution, nodes: Nodes, links: Links, old_of: Ints, new_of: Ints) -> Changes:
-    """Compares the two sorted lists of links by one merge."""
-    n = len(nodes)
-    ends = new_of.astype(np.int32)[old.links.ends]  # half the memory to go through
-    is_lost = (ends[0] == n) | (ends[1] == n)
-    beside_lost = ends[:, is_lost].reshape(-1).astype(np.int64)
-    before, now = _keys(ends, old.links.in_force, n), _keys(links.ends, links.in_force, n)
-    merged = np.concatenate([before[~is_lost] if len(beside_lost) else before, now])
-    merged.sort(kind="stable")  # two sorted runs, so it only merges them
-    differs = np.ones(len(merged) + 1, dtype=np.bool_)
-    np.not_equal(merged[1:], merged[:-1], out=differs[1:-1])
-    changed = merged[differs[1:] & differs[:-1]]
-    pair = changed >> 1
-    is_now = _are_among(now, changed)
-    is_added = is_now & (changed & 1 == 1) & ~np.isin(pair, pair[~is_now])
-    known = np.flatnonzero(old_of != NONE)
-    differing = known[_differ(old.nodes, nodes, old_of[known], known)]
-    rest = pair[~is_added]
-    others = np.concatenate([rest // n, rest % n, beside_lost[beside_lost != n], differing])
-    return Changes(np.stack(np.divmod(pair[is_added], n)), others)
+def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, known: Ints, was: Chosen) -> Changes:
+    """Compares the links of each node by their sums, and one by one where these differ."""
+    n = len(now.nodes)
+    gone = np.flatnonzero(new_of == n)
+    total_then = np.zeros(n, dtype=np.uint64)
+    total_then[known] = old.total[was]
+    differing = np.flatnonzero(now.total != total_then)
+    old_differing = old_of[differing]
+    rows, _ = rows_of(old.start, np.concatenate([old_differing[old_differing != NONE], gone]))
+    ends = new_of[old.links.ends.take(rows, axis=1)]
+    is_lost = (ends == n).any(axis=0)
+    beside_lost = ends[:, is_lost].reshape(-1)
+    before = _keys(ends[:, ~is_lost], old.links.in_force[rows[~is_lost]], n)
+    rows, _ = rows_of(now.start, differing)
+    after = _keys(now.links.ends.take(rows, axis=1), now.links.in_force[rows], n)
+    changed_before, changed = np.setdiff1d(before, after, True), np.setdiff1d(after, before, True)
+    is_added = (changed & 1 == 1) & ~np.isin(changed >> 1, changed_before >> 1)
+    rest = np.concatenate([changed[~is_added], changed_before]) >> 1
+    others = np.concatenate([rest // n, rest % n, beside_lost[beside_lost != n]])
+    return Changes(np.stack(np.divmod(changed[is_added] >> 1, n)), others)
 
 
-def _keys(ends: npt.NDArray[np.integer[Any]], in_force: Bools, n: int) -> Ints:
-    """A number for each link, in the order of links: first end, second end, whether in force."""
-    keys: Ints = ends[0] * np.int64(2 * n)
-    keys += ends[1]
-    keys += ends[1]
-    keys += in_force
+def _keys(ends: Ints, in_force: Bools, n: int) -> Ints:
+    """A number for each link: first end, second end, whether in force."""
+    keys: Ints = (ends[0] * np.int64(n) + ends[1]) * 2 + in_force
     return keys
 
 
-def _are_among(ordered: Ints, wanted: Ints) -> Bools:
-    place = np.searchsorted(ordered, wanted)
-    found = np.zeros(len(wanted), dtype=np.bool_)
-    is_within = place < len(ordered)
-    found[is_within] = ordered[place[is_within]] == wanted[is_within]
-    return found
-
-
-def _differ(before: Nodes, now: Nodes, old: Ints, new: Ints) -> Bools:
-    return np.asarray(
-        (before.is_strong[old] != now.is_strong[new])
-        | (before.anchor_class[old] != now.anchor_class[new])
-        | (before.max_links[old] != now.max_links[new])
-    )
-
-
-def _carried(old: People, old_of: Ints, new_of: Ints) -> People:
+def _carried(old: People, n: int, new_of: Ints, known: Ints, was: Chosen) -> People:
     """What was resolved, in the numbering of today; a new node stands alone."""
-    alone = np.flatnonzero(old_of == NONE)
-    old_of = np.where(old_of == NONE, 0, old_of)
-    group, reach, record = (new_of[label[old_of]] for label in (old.group, old.reach, old.record))
-    is_ambiguous, is_loose, degree = old.is_ambiguous[old_of], old.is_loose[old_of], old.degree[old_of]
-    group[alone] = reach[alone] = record[alone] = alone
-    is_ambiguous[alone] = is_loose[alone] = False
-    degree[alone] = 0
+    group, degree = np.arange(n), np.zeros(n, dtype=np.int64)
+    degree[known] = old.degree[was]
+    is_ambiguous, is_loose = (_scattered(flag, n, new_of) for flag in (old.is_ambiguous, old.is_loose))
+    group[known] = new_of[old.group[was]]
+    reach, record = group.copy(), group.copy()
+    for label, before in ((reach, old.reach), (record, old.record)):
+        other = np.flatnonzero((before != old.group)[was])  # few: most people are one part of the graph
+        label[known[other]] = new_of[before[was][other]]
     return People(group, reach, record, is_ambiguous, is_loose, degree)
 
 
-def _attach_leaves(people: People, nodes: Nodes, added: Ints, is_new: Bools) -> Ints:
+def _scattered(flag: Bools, n: int, new_of: Ints) -> Bools:
+    """The few that are set."""
+    moved = np.zeros(n + 1, dtype=np.bool_)
+    moved[new_of[np.flatnonzero(flag)]] = True
+    return moved[:n]
+
+
+def _attach_leaves(people: People, nodes: Nodes, added: Ints, old_of: Ints) -> Ints:
     """Gives each new identifier with one link the labels of the other end, where no rule can look at it: it is no
     anchor, names nobody, joins nobody, and leads nowhere. Returns the links that are left."""
-    times = np.bincount(added.reshape(-1), minlength=len(nodes))
-    may_be_leaf = is_new & (times == 1) & (nodes.anchor_class == NONE)
+    node, times = np.unique(added[old_of[added] == NONE], return_counts=True)
+    may_be_leaf = np.zeros(len(nodes), dtype=np.bool_)
+    may_be_leaf[node[(times == 1) & (nodes.anchor_class[node] == NONE)]] = True
     first, second = may_be_leaf[added]
     leaf, stem = np.where(first, added[0], added[1]), np.where(first, added[1], added[0])
     label = np.maximum(np.maximum(people.group[stem], people.reach[stem]), people.record[stem])
@@ -151,20 +170,18 @@ def _counted(nodes: Nodes, added: Ints) -> tuple[Ints, int]:
     return here[~nodes.is_strong[here] | nodes.is_strong[there]], 1
 
 
-def _conflicts(people: People, nodes: Nodes, touched: Ints, part_of: Ints, whole: Ints) -> Bools:
+def _conflicts(people: People, nodes: Nodes, touched: Ints, inside: Ints, part_of: Ints, whole: Ints) -> Bools:
     """Which wholes are more than one person, or were before: two anchors of a class, a super-node, a loose link, a
     component that lost the node that named it."""
     is_hard = np.zeros(len(whole), dtype=np.bool_)
-    loose = part_of[people.record[people.is_loose]]
+    loose = part_of[people.record[inside[people.is_loose[inside]]]]
     many = part_of[people.record[touched[people.degree[touched] > nodes.max_links[touched]]]]
     nameless = part_of[-1:]
     for part in (loose, many, nameless):
         is_hard[whole[part[part != NONE]]] = True
-    anchors = np.flatnonzero(nodes.anchor_class != NONE)
-    part = part_of[people.record[anchors]]
-    anchors, part = anchors[part != NONE], part[part != NONE]
+    anchors = inside[nodes.anchor_class[inside] != NONE]
     classes = int(nodes.anchor_class.max(initial=0)) + 1
-    held = np.sort(whole[part] * classes + nodes.anchor_class[anchors])
+    held = np.sort(whole[part_of[people.record[anchors]]] * classes + nodes.anchor_class[anchors])
     is_hard[held[1:][held[1:] == held[:-1]] // classes] = True
     return is_hard
 
@@ -180,22 +197,17 @@ def _joins_by_weak_only(nodes: Nodes, parts: Ints, whole: Ints, strongly_joined:
     return is_hard
 
 
-def _rename(people: People, parts: Ints, names: Ints) -> None:
+def _rename(people: People, inside: Ints, name_of: Ints, part_of: Ints) -> None:
     """Joins parts each of which is one person, all of whose links hold."""
-    named = np.arange(len(people.group) + 1)
-    named[parts] = names
     for label in (people.group, people.reach, people.record):
-        label[:] = named[label]
+        label[inside] = name_of[part_of[label[inside]]]
 
 
-def _divide_again(people: People, nodes: Nodes, links: Links, parts: Ints) -> None:
-    is_part = np.zeros(len(nodes) + 1, dtype=np.bool_)
-    is_part[parts] = True
-    is_inside = is_part[people.record]
-    inside = np.flatnonzero(is_inside)
-    local = np.cumsum(is_inside) - 1
-    among = is_inside[links.ends[0]]
-    found = resolve_people(nodes.take(inside), Links(local[links.ends[:, among]], links.in_force[among]))
+def _divide_again(people: People, now: Graph, inside: Ints) -> None:
+    rows, _ = rows_of(now.start, inside)
+    local = np.full(len(now.nodes), NONE)
+    local[inside] = np.arange(len(inside))
+    found = resolve_people(now.nodes.take(inside), Links(local[now.links.ends[:, rows]], now.links.in_force[rows]))
     for label, new in ((people.group, found.group), (people.reach, found.reach), (people.record, found.record)):
         label[inside] = inside[new]
     people.is_ambiguous[inside], people.is_loose[inside] = found.is_ambiguous, found.is_loose

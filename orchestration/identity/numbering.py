@@ -206,12 +206,15 @@ def read_names(con: duckdb.DuckDBPyConnection) -> Names | None:
         SELECT concat_ws(' ', is_anchor, is_strong, controller), max(node) + 1
         FROM identifiers GROUP BY is_anchor, is_strong, controller ORDER BY 2
     """).fetchall()
+    rules = con.execute("""
+        SELECT concat_ws(' ', kind, is_strong, is_anchor, max_links) FROM policy.identifier_kinds ORDER BY ALL
+    """).fetchall()
     classes = con.execute("""
         SELECT concat_ws(' ', kind, issuer) FROM identifiers WHERE is_anchor
         GROUP BY kind, issuer, anchor_class ORDER BY anchor_class
     """).fetchall()
     words = (np.asarray(table[name], dtype=np.uint64) for name in ("high", "low"))
-    return Names(tuple(stretches), tuple(name for (name,) in classes), *words)
+    return Names(tuple(stretches), tuple(text for (text,) in rules + classes), *words)
 
 
 def _read_links(con: duckdb.DuckDBPyConnection) -> Links:

@@ -18,12 +18,11 @@ import numpy.typing as npt
 from orchestration.atomic import replace
 from orchestration.home import Home
 from orchestration.identity.graph import NONE, Ints, Links, Nodes, People
-from orchestration.identity.incremental import Resolution
+from orchestration.identity.incremental import Graph, Resolution, Words
 from orchestration.identity.keys import Keys
 
 DIGEST_BYTES = 32
 ALIGNED = 64  # bytes at which an array begins, so that it is read where it lies
-Words = npt.NDArray[np.uint64]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -32,7 +31,7 @@ class Names:
     """Whom the numbers of nodes stand for: in each stretch, of one strength and controller, tokens in their order."""
 
     stretches: tuple[tuple[str, int], ...]  # what it is, and where it ends
-    classes: tuple[str, ...]  # what the numbers of anchor classes stand for
+    rules: tuple[str, ...]  # what policy says of each kind, which is part of a token, and the classes of anchors
     high: Words  # the first and last 16 hex digits of the tokens
     low: Words
 
@@ -82,19 +81,37 @@ class Memory:
 
 def old_numbers(before: Names, now: Names) -> Ints | None:
     """For each node of now its number before, NONE where it is new. None: the numbers cannot be compared."""
-    if before.classes != now.classes:
+    if before.rules != now.rules:
         return None
     was = {name: (start, stop) for name, start, stop in _stretches(before)}
     found = np.full(len(now.high), NONE)
     for name, start, stop in _stretches(now):
         low, high = was.get(name, (0, 0))
-        if low == high:
-            continue
-        place = low + np.searchsorted(before.high[low:high], now.high[start:stop])
-        place = np.minimum(place, high - 1)
-        is_same = (before.high[place] == now.high[start:stop]) & (before.low[place] == now.low[start:stop])
-        found[start:stop][is_same] = place[is_same]
+        known, old = _shared(before.high[low:high], now.high[start:stop])
+        old += low
+        known += start
+        if not np.array_equal(before.low[old], now.low[known]):
+            return None  # half a token is that of another: not to be expected before the end of the world
+        found[known] = old
     return found
+
+
+def _shared(before: Words, now: Words) -> tuple[Ints, Ints]:
+    """Where what both hold lies now, and before. Each is sorted, so to sort both only merges them."""
+    merged = np.concatenate([before, now])
+    merged.sort(kind="stable")
+    differs = np.ones(len(merged) + 1, dtype=np.bool_)
+    np.not_equal(merged[1:], merged[:-1], out=differs[1:-1])
+    alone = merged[differs[1:] & differs[:-1]]
+    return _all_but(now, alone), _all_but(before, alone)
+
+
+def _all_but(values: Words, left_out: Words) -> Ints:
+    place = np.searchsorted(values, left_out)
+    place, left_out = place[place < len(values)], left_out[place < len(values)]
+    is_left = np.ones(len(values), dtype=np.bool_)
+    is_left[place[values[place] == left_out]] = False
+    return np.flatnonzero(is_left)
 
 
 def _stretches(names: Names) -> list[tuple[str, int, int]]:
@@ -126,9 +143,10 @@ def _opened(data: npt.NDArray[np.uint8]) -> Arrays:
 
 
 def _packed(resolution: Resolution, names: Names) -> Arrays:
-    nodes, links, people = resolution.nodes, resolution.links, resolution.people
+    graph, people = resolution.graph, resolution.people
+    nodes, links = graph.nodes, graph.links
     return {
-        "names": np.frombuffer(json.dumps([names.stretches, names.classes]).encode(), dtype=np.uint8),
+        "names": np.frombuffer(json.dumps([names.stretches, names.rules]).encode(), dtype=np.uint8),
         "high": names.high,
         "low": names.low,
         "is_strong": nodes.is_strong,
@@ -136,6 +154,8 @@ def _packed(resolution: Resolution, names: Names) -> Arrays:
         "max_links": nodes.max_links.astype(np.int32),
         "ends": links.ends.astype(np.int32),
         "in_force": links.in_force,
+        "start": graph.start,
+        "total": graph.total,
         **{f"people_{field.name}": _narrow(getattr(people, field.name)) for field in fields(People)},
     }
 
@@ -145,8 +165,9 @@ def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _unpacked(arrays: Arrays) -> Remembered:
-    stretches, classes = json.loads(arrays["names"].tobytes())
-    names = Names(tuple((str(n), int(end)) for n, end in stretches), tuple(classes), arrays["high"], arrays["low"])
+    stretches, rules = json.loads(arrays["names"].tobytes())
+    names = Names(tuple((str(n), int(end)) for n, end in stretches), tuple(rules), arrays["high"], arrays["low"])
     nodes = Nodes(arrays["is_strong"], arrays["anchor_class"], arrays["max_links"])
     people = People(**{field.name: arrays[f"people_{field.name}"] for field in fields(People)})
-    return Remembered(Resolution(nodes, Links(arrays["ends"], arrays["in_force"]), people), names)
+    graph = Graph(nodes, Links(arrays["ends"], arrays["in_force"]), arrays["start"], arrays["total"])
+    return Remembered(Resolution(graph, people), names)

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from orchestration.home import Home
 from orchestration.identity.changes import Counts, count_changes
-from orchestration.identity.graph import Links, Nodes, People, resolve_people
-from orchestration.identity.incremental import Resolution, update_people
+from orchestration.identity.graph import People, resolve_people
+from orchestration.identity.incremental import Graph, Resolution, graph_of, update_people
 from orchestration.identity.keys import Keys
 from orchestration.identity.numbering import number_all, read_names
 from orchestration.identity.remembered import Memory, Names, old_numbers
@@ -46,17 +46,18 @@ def resolve(
     if memory is None or names is None:
         people = resolve_people(nodes, links)
     else:
-        people = _resolve_with(memory, names, nodes, links)
-        memory.write(Resolution(nodes, links, people), names)
+        graph = graph_of(nodes, links, names.low)
+        people = _resolve_with(memory, names, graph)
+        memory.write(Resolution(graph, people), names)
     _write(con, people)
 
 
-def _resolve_with(memory: Memory, names: Names, nodes: Nodes, links: Links) -> People:
+def _resolve_with(memory: Memory, names: Names, now: Graph) -> People:
     before = memory.read()
     numbers = old_numbers(before.names, names) if before else None
     if before is None or numbers is None:
-        return resolve_people(nodes, links)
-    return update_people(before.resolution, nodes, links, numbers)
+        return resolve_people(now.nodes, now.links)
+    return update_people(before.resolution, now, numbers)
 
 
 def _write(con: duckdb.DuckDBPyConnection, people: People) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import duckdb
@@ -34,8 +35,8 @@ def home(tmp_path: Path) -> Home:
 
 
 def token(name: str) -> str:
-    """A token as ours are, 32 hex digits; in another order than the names."""
-    return f"{sum(map(ord, name)) * 7919 % 65536:04x}" + name.encode().hex().ljust(28, "0")
+    """A token as ours are, 32 hex digits that look random; in another order than the names."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def as_tokens(con: duckdb.DuckDBPyConnection) -> None:
@@ -81,6 +82,16 @@ def test_second_night_divides_only_what_changed(con: duckdb.DuckDBPyConnection, 
     found = night(con, memory_of(home), [*SECOND, Link("member3", "phone3")], [], [])
     assert divided == [6]  # the two people and the cookie and openid between them, not the third
     assert found == night(con, None, [*SECOND, Link("member3", "phone3")], [], [])
+
+
+def test_changed_rule_resolves_everyone_anew(con: duckdb.DuckDBPyConnection, home: Home, divided: list[int]) -> None:
+    night(con, memory_of(home), FIRST, [], [])
+    con.execute("BEGIN; UPDATE policy.identifier_kinds SET max_links = 0 WHERE kind = 'phone'")
+    found = night(con, memory_of(home), SECOND, [], [])
+    assert found.ambiguous >= {token("phone1"), token("phone2")}
+    assert divided == []
+    assert found == night(con, None, SECOND, [], [])
+    con.execute("ROLLBACK")
 
 
 NAMES = ["member1", "member2", "unionid1", "phone1", "phone2", "openid1", "cookie1", "cookie2", "device1"]
