@@ -42,7 +42,7 @@ class Bench:
     con: duckdb.DuckDBPyConnection
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
     dice, policy = seeded(SEED), load_policy(SHIPPED)
     worlds = [random_world(dice, policy, number) for number in range(1, WORLDS + 1)]
@@ -56,7 +56,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
     return Decided(worlds, file, json.loads((run.target / "manifest.json").read_text()))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def bench(decided: Decided) -> Iterator[Bench]:
     chain = Chain.of(decided.manifest, *UP_TO)
     with chain.open() as con:
