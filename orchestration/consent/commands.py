@@ -1,22 +1,18 @@
-"""The commands `assent consent …`: import a file, ask for one subject's records. Identifiers are never echoed.
-
-Not here: receipts and withdrawals (`commands_receipts.py`), notices (`commands_notices.py`)."""
+"""The commands `assent consent …`, of which `state` and `history` ask for one subject's records. Identifiers are never
+echoed. Not here: imports (`commands_import.py`), signals (`commands_signals.py`), receipts and
+withdrawals (`commands_receipts.py`), notices (`commands_notices.py`)."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from orchestration.consent.answers import state as answers
-from orchestration.consent.answers.notices import NoticeBook, archive_policy
+from orchestration.consent.commands_import import import_
 from orchestration.consent.commands_notices import notice, notify_list
 from orchestration.consent.commands_receipts import receipt, receipts, vocabulary, withdraw
-from orchestration.consent.feeds.importer import import_file, import_table
+from orchestration.consent.commands_signals import decode, requests
 from orchestration.consent.options import (
     AS_JSON,
     IDENTIFIERS,
@@ -27,7 +23,6 @@ from orchestration.consent.options import (
     read_moment,
     require_known,
 )
-from orchestration.errors import ExitCode
 
 KNOWN_AT = click.option(
     "--known-at", help="Only what was on record by then, by the ledger's sequence; ISO 8601 with an offset [all]."
@@ -38,55 +33,11 @@ PURPOSE = click.option("--purpose", help="Only records that reach this purpose."
 
 @click.group()
 def consent() -> None:
-    """The consent ledger: import records, look at one person's, withdraw, give receipts, keep notices."""
+    """The consent ledger: import records and signals, look at one person's, withdraw, give receipts, keep notices."""
 
 
-for command in (withdraw, receipt, receipts, vocabulary, notice, notify_list):
+for command in (import_, decode, requests, withdraw, receipt, receipts, vocabulary, notice, notify_list):
     consent.add_command(command)
-
-
-@consent.command("import")
-@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--feed", "feed_name", required=True, help="The feed of sources.yaml that it comes from.")
-@AS_JSON
-@click.pass_context
-def import_(context: click.Context, file: Path | None, feed_name: str, as_json: bool) -> None:
-    """Import FILE; of a feed with `format: table`, without FILE, what is new in its table.
-
-    Exit code 3 when it was refused."""
-    at = opened(context, create=True)
-    feeds = {feed.name: feed for feed in at.policy.sources.consent_feeds}
-    require_known(feed_name, feeds, "consent feed", "--feed")
-    feed = feeds[feed_name]
-    if file is not None:
-        at.home.check_landing(file.absolute().parent)
-    elif feed.format != "table":
-        raise click.UsageError("Missing argument 'FILE': the feed reads files.")
-    archive_policy(at.home, at.policy)
-    for edited in NoticeBook(at.home, at.policy).edited():
-        click.echo(f"the notice {edited} was edited after publication; publish changes as a new version", err=True)
-    with at.home.lock():
-        more: dict[str, Any] = {"now": at.now, "ledger_at": at.ledger_at}
-        if sys.stderr.isatty():
-            more["progress"] = partial(click.echo, err=True)
-        if file is None:
-            report = import_table(at.home, at.policy, at.keys, feed, **more)
-        else:
-            report = import_file(at.home, at.policy, at.keys, feed, file, **more)
-    if as_json:
-        print_json(asdict(report))
-    else:
-        click.echo(
-            f"read {report.read}: {report.accepted} accepted, {report.duplicates} duplicates, "
-            f"{report.quarantined} quarantined"
-        )
-        for reason, count in report.quarantined_by_reason.items():
-            click.echo(f"  {reason}: {count}")
-        for reason in report.refused.values():
-            click.echo(f"the {'table' if file is None else 'file'} was refused: {reason}", err=True)
-        if report.is_incomplete:
-            click.echo("the feed is incomplete: what depends on it stops until it is imported corrected", err=True)
-    context.exit(ExitCode.REFUSED_INPUT if report.refused else ExitCode.OK)
 
 
 @consent.command("state")

@@ -37,6 +37,6 @@ def restrict(first: dict[str, Any], second: dict[str, Any], recorded_at: int) ->
 
 def _restriction(body: dict[str, Any]) -> dict[str, Any]:
     if body["type"] == "permission":
-        return {"type": "permission", "channel": body["channel"], "state": "closed"}
+        return {"type": "permission", "channel": body["channel"], "fact": body["fact"], "state": "closed"}
     scope = {name: body[name] for name in SCOPE} if body["type"] == "consent" else {}
     return {"type": "consent", "decision": "presumed_denial", **scope}

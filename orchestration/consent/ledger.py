@@ -178,6 +178,13 @@ class Ledger:
         with self.reading() as connection:
             return staging.feed_states(staging.read_feed_reports(connection), policy)
 
+    def requests(self) -> list[dict[str, Any]]:
+        """What people have asked for, in sequence."""
+        columns = [EVENTS.c[name] for name in ("seq", "fact", "state", "controller", "effective_at", "recorded_at", "feed")]
+        query = select(*columns).where(EVENTS.c.type == "request").order_by(EVENTS.c.seq)
+        with self.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def subject_rows(self, subject_refs: Sequence[str]) -> list[dict[str, Any]]:
         """Every record of these subjects, links from either end included, in sequence; `detail` where not erased."""
         query = (

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-RecordType = Literal["consent", "permission", "contract", "age", "status", "link", "feed"]
+RecordType = Literal["consent", "permission", "contract", "age", "status", "link", "request", "feed"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DESK = "desk"  # what staff record by hand: no feed of the policy, so nothing is expected of it and it is never stale
@@ -55,8 +55,8 @@ EVENTS = Table(
     Column("notice_language", String(8)),
     Column("locale", String(24)),  # of the surface as shown, e.g. zh-CN
     Column("jurisdiction", String(8)),
-    Column("fact", String(48)),  # of a contract; for a status its name
-    Column("state", String(16)),  # open|closed, on|off; of a feed complete|incomplete
+    Column("fact", String(48)),  # of a contract; for a status or request its name; what of a contact point is permitted
+    Column("state", String(16)),  # open|closed, on|off, received; of a feed complete|incomplete
     Column("object_ref", String(32)),  # the other end of a link
     Column("until_at", BigInteger),  # valid until; for an age: a minor until
     Column("effective_at", BigInteger, nullable=False),
@@ -121,7 +121,9 @@ class Record:
     other: Subject | None = None
     until: datetime | None = None
     batch: str | None = None
-    detail: Mapping[str, str] = field(default_factory=dict)  # surface, place, actor, evidence, system, raw signal
+    detail: Mapping[str, str] = field(
+        default_factory=dict
+    )  # surface, place, actor, evidence, system, fields, raw signal
 
 
 @dataclass(frozen=True)

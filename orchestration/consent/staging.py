@@ -42,7 +42,7 @@ TABLES: dict[str, tuple[str, Columns]] = {
             *_texts("feed"),
         ),
     ),
-    "permissions": ("permission", (*_SEQ, *_SUBJECT, *_texts("channel", "state"), *_CLOCKS)),
+    "permissions": ("permission", (*_SEQ, *_SUBJECT, *_texts("channel", "fact", "state"), *_CLOCKS)),
     "contracts": ("contract", (*_SEQ, *_SUBJECT, *_texts("fact"), _CLOCKS[0], *_VALID_UNTIL, _CLOCKS[1])),
     "ages": ("age", (*_SEQ, *_SUBJECT, ("minor_until", "until_at", AT), *_CLOCKS)),
     "statuses": ("status", (*_SEQ, *_SUBJECT, ("status", "fact", pa.string()), *_texts("state"), *_CLOCKS)),

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchestration.consent.feeds.judge import REQUIRED, TYPES, known_values
 from orchestration.consent.feeds.rows import REQUIRED_COLUMNS
 from orchestration.consent.models import DESK
 from orchestration.policy import schema
+from orchestration.policy.check_signals import OF_EACH_SIGNAL, check_signal
 from orchestration.policy.check_sources import FILE, Path_, check_after_ingest, is_zone
 from orchestration.policy.findings import Findings
 
 OF_TABLES = ("url_env", "table", "columns", "constants", "values", "cursor", "zone")
+MAPPED = ("columns", "constants", "values", "zone")  # of a signal's values too
+OF_SIGNALS = ("signal", "body", "encoded", "subjects", "rules", "max_age_days")
 OF_FILES = {
     "path": None, "marker": None, "marker_states": (), "final_newline": "required", "encoding": "utf-8",
     "after_ingest": schema.AfterIngest(),
@@ -37,16 +40,21 @@ def check_consent_feeds(policy: schema.Policy, found: Findings) -> None:
             found.add(FILE, (*at, "marker"), "a marker without `path:`", "Add `path:`, or remove `marker:`")
         check_after_ingest(found, feed.after_ingest, (*at, "after_ingest"))
         _check_form(found, feed, at)
-        if feed.format == "table":
+        if feed.format in ("table", "signal"):
             _check_columns(found, feed, at)
             _check_words(policy, found, feed, at)
+        if feed.format == "signal":
+            check_signal(policy, found, feed, at)
 
 
 def _check_form(found: Findings, feed: schema.ConsentFeed, at: Path_) -> None:
+    if feed.zone is not None and not is_zone(feed.zone):
+        found.add(FILE, (*at, "zone"), "not a time zone", "Write an IANA name such as Asia/Shanghai")
+    if feed.format != "signal":
+        _check_absent(found, feed, at, OF_SIGNALS, "signal")
     if feed.format != "table":
-        for key in OF_TABLES:
-            if getattr(feed, key):
-                found.add(FILE, (*at, key), f"`{key}:` belongs to format table", "Remove it, or write `format: table`")
+        of_tables = OF_TABLES if feed.format != "signal" else [key for key in OF_TABLES if key not in MAPPED]
+        _check_absent(found, feed, at, of_tables, "table")
         return
     for key in ("url_env", "table", "columns"):
         if not getattr(feed, key):
@@ -54,12 +62,17 @@ def _check_form(found: Findings, feed: schema.ConsentFeed, at: Path_) -> None:
     for key, default in OF_FILES.items():
         if getattr(feed, key) != default:
             found.add(FILE, (*at, key), f"a table has no `{key}:`", "Remove it")
-    if feed.zone is not None and not is_zone(feed.zone):
-        found.add(FILE, (*at, "zone"), "not a time zone", "Write an IANA name such as Asia/Shanghai")
+
+
+def _check_absent(found: Findings, feed: schema.ConsentFeed, at: Path_, keys: Iterable[str], belongs_to: str) -> None:
+    for key in keys:
+        if getattr(feed, key):
+            remedy = f"Remove it, or write `format: {belongs_to}`"
+            found.add(FILE, (*at, key), f"`{key}:` belongs to format {belongs_to}", remedy)
 
 
 def _check_columns(found: Findings, feed: schema.ConsentFeed, at: Path_) -> None:
-    given = {*feed.columns, *feed.constants}
+    given = {*feed.columns, *feed.constants, *(OF_EACH_SIGNAL if feed.format == "signal" else ())}
     for both in sorted(feed.columns.keys() & feed.constants.keys()):
         found.add(FILE, (*at, "constants", both), f"`{both}` is a column and a constant", "Keep one of them")
     for name in sorted({*REQUIRED_COLUMNS, *REQUIRED.get(feed.constants.get("type", ""), ())} - given):

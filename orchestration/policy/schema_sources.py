@@ -28,9 +28,16 @@ ConsentField = Literal[
     "subject_kind", "subject_issuer", "subject_value", "other_kind", "other_issuer", "other_value",
     "notice_id", "notice_version", "notice_language", "locale", "jurisdiction", "fact", "status", "state",
     "effective_at", "valid_until", "minor_until", "separate", "guardian", "unlink",
-    "surface", "place", "actor", "evidence", "system", "raw",
+    "surface", "place", "actor", "evidence", "system", "fields", "raw",
 ]  # fmt: skip
 TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+
+SignalFormat = Literal[
+    "tcf", "gpp", "us_privacy", "gpc", "consent_mode", "segment", "rudderstack", "snowplow", "mparticle", "onetrust",
+    "trustarc", "hubspot", "wechat", "wecom", "form", "opendsr",
+]  # fmt: skip
+# How payloads lie in a file: one on each line, one in each row, or one body (which may be a list of them).
+SignalShape = Literal["jsonl", "csv", "json", "xml", "xml_lines"]
 
 MarkerStates = Literal["rows", "sha256"]
 FinalNewline = Literal["required", "optional"]
@@ -160,6 +167,25 @@ class Cursor(Strict):
         return self
 
 
+class SignalSubject(Strict):
+    """Somebody whom a payload names. A grant is of the first that is there, a refusal of each of them."""
+
+    value: Text  # the payload's own name for it
+    kind: Name
+    issuer: Text
+
+
+class SignalRule(Strict):
+    """What the answers of a payload say of one scope of ours: it is granted where every code is, else refused.
+
+    `template.*` is one record for each code that begins so; what follows takes the place of `*` in `set`."""
+
+    needs: Annotated[tuple[Text, ...], Field(min_length=1)]
+    given: Text | None = None  # the rule says nothing where the payload does not grant this code, as of a section
+    set: dict[ConsentField, Text]
+    refused: Literal["deny", "withdraw", "object", "opt_out"] = "deny"  # as what a refusal is recorded
+
+
 class ConsentFeed(Strict):
     """Where consent records come from. Beyond `max_staleness_hours` what depends on it stops: `feed_stale` (R-104)."""
 
@@ -167,7 +193,7 @@ class ConsentFeed(Strict):
     label: Label
     owner: Text
     controllers: tuple[Name, ...]  # the feed may speak for these only
-    format: Literal["jsonl", "csv", "table"]
+    format: Literal["jsonl", "csv", "table", "signal"]
     path: str | None = None  # relative to landing; None: only by `assent consent import`
     day_format: str = "%Y-%m-%d"
     encoding: Encoding = "utf-8"
@@ -182,6 +208,14 @@ class ConsentFeed(Strict):
     values: dict[ConsentField, dict[str, Text]] = Field(default_factory=dict)  # field → its code there → ours
     cursor: Cursor | None = None  # None: the whole table every time
     zone: Text | None = None  # of naive local times; without it they are quarantined
+    # Of payloads in a format of others: which one, how they lie in a file, and what their answers say of our scopes.
+    signal: SignalFormat | None = None
+    shape: SignalShape = "jsonl"
+    body: Text | None = None  # where in an envelope the payload is
+    encoded: Text | None = None  # the name of the value that holds the string of a format that is one
+    subjects: tuple[SignalSubject, ...] = ()
+    rules: tuple[SignalRule, ...] = ()
+    max_age_days: Days | None = None  # a grant that comes later than so long after it was given is not believed
     max_staleness_hours: Annotated[int, Field(ge=1, le=24 * 366)] | None = None
     after_ingest: AfterIngest = AfterIngest()
 

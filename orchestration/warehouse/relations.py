@@ -24,7 +24,7 @@ _DECLARED: dict[str, dict[str, str]] = {
         "channel VARCHAR, decision VARCHAR, method VARCHAR, is_separate BOOLEAN, is_guardian BOOLEAN, "
         f"notice_id VARCHAR, notice_version VARCHAR, jurisdiction VARCHAR, {_CLOCKS}, valid_until TIMESTAMP, "
         "feed VARCHAR",
-        "permissions": f"seq BIGINT, {_SUBJECT}, channel VARCHAR, state VARCHAR, {_CLOCKS}",
+        "permissions": f"seq BIGINT, {_SUBJECT}, channel VARCHAR, fact VARCHAR, state VARCHAR, {_CLOCKS}",
         "contracts": f"seq BIGINT, {_SUBJECT}, fact VARCHAR, {_CLOCKS}, valid_until TIMESTAMP",
         "ages": f"seq BIGINT, {_SUBJECT}, minor_until TIMESTAMP, {_CLOCKS}",
         "statuses": f"seq BIGINT, {_SUBJECT}, status VARCHAR, state VARCHAR, {_CLOCKS}",

@@ -1,11 +1,24 @@
 -- The contact points of each person: identifiers whose plain value the vault holds, with what the platform last said.
-with platform as (
+-- Each adviser of WeCom is added and removed alone; whoever removed them all is closed. Leave to send one template
+-- (`tpl:`) opens and closes nothing else.
+with told as (
     select
-        controller, token, channel,
+        controller, token, channel, fact,
         arg_max(state, {'effective_at': effective_at, 'closed': state = 'closed', 'seq': seq}) as state,
         max(effective_at) filter (where state = 'open') as opened_at
     from {{ source('ledger', 'permissions') }}
-    where effective_at <= {{ as_of() }} or state = 'closed'
+    where (effective_at <= {{ as_of() }} or state = 'closed') and (fact is null or fact like 'adv:%')
+    group by controller, token, channel, fact
+),
+
+platform as (
+    select
+        controller, token, channel,
+        coalesce(
+            any_value(state) filter (where fact is null), case when bool_or(state = 'open') then 'open' else 'closed' end
+        ) as state,
+        max(opened_at) as opened_at
+    from told
     group by controller, token, channel
 )
 

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from orchestration.atomic import replace
 from orchestration.consent.feeds.judge import Judge
-from orchestration.consent.feeds.judged import Judged, judge_lines, judge_rows
+from orchestration.consent.feeds.judged import Judged, judge_lines, judge_payloads, judge_rows
 from orchestration.consent.feeds.patterns import Patterns
+from orchestration.consent.feeds.payloads import BODIES, payloads
 from orchestration.consent.feeds.report import ImportReport
 from orchestration.consent.feeds.rows import Row, csv_rows, json_lines
+from orchestration.consent.feeds.signal_rows import SignalRows
 from orchestration.consent.feeds.table_feed import TableFeed
 from orchestration.consent.identifiers import Contact
 from orchestration.consent.ledger import Ledger
@@ -101,7 +103,8 @@ class Intake:
         self.batch = batch_of(self.source, self._feed.name, self._delivery.day, sha256)
         known = manifest_path(self._home, self.source, self.batch)
         if known.is_file():
-            stated.hold_rows(Manifest.model_validate_json(known.read_bytes()).read)
+            if self._feed.format != "signal":  # there, rows are what payloads say
+                stated.hold_rows(Manifest.model_validate_json(known.read_bytes()).read)
             self.is_durable = True
             return ImportReport(redelivered=1)
         if self._delivery.marker is not None:  # a file that somebody names has one only where it lies beside it
@@ -120,6 +123,9 @@ class Intake:
 
     def _count(self, verified: Path, stated: Statement) -> None:
         """A file that is broken, cut or empty is refused before anything of it is appended."""
+        if self._feed.format == "signal" and self._feed.shape in (*BODIES, "csv"):
+            stated.hold_rows(sum(len(part) for part in payloads(verified, self._feed)))
+            return
         if self._feed.format == "csv":
             stated.hold_rows(sum(1 for _ in csv_rows(verified)))
             return
@@ -130,6 +136,11 @@ class Intake:
 
     def _judged(self, verified: Path) -> Iterator[Judged]:
         judge = Judge(self._policy, self._keys, self._feed, self.batch, self._now)
+        if self._feed.format == "signal":
+            rows_of = SignalRows(self._feed)
+            for part in payloads(verified, self._feed):
+                yield judge_payloads(part, rows_of, judge)
+            return
         if self._feed.format == "csv":
             for rows in _chunks(csv_rows(verified)):
                 yield judge_rows(rows, judge)
@@ -150,6 +161,7 @@ class Intake:
             duplicates=report.duplicates,
             quarantined=len(quarantined),
             quarantined_by_reason=dict(Counter(reason for _, reason in quarantined)),
+            without_effect=judged.without_effect,
             presumed_denials=report.presumed_denials,
             is_incomplete=judged.is_blind,
         )

@@ -23,9 +23,12 @@ MAX_TEXT = 1024
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # zero clocks: a withdrawal "of 1970" would restrict nothing
 LATEST = datetime.max.replace(tzinfo=UTC)
 _EARLIEST, _LATEST = microseconds(EARLIEST), microseconds(LATEST)
-TYPES = ("consent", "permission", "contract", "age", "status", "link")
-STATES = {"permission": ("open", "closed"), "status": ("on", "off")}
+TYPES = ("consent", "permission", "contract", "age", "status", "link", "request")
+STATES = {"permission": ("open", "closed"), "status": ("on", "off"), "request": ("received",)}
 STATUSES = ("erased", "restricted", "legal_hold", "suppressed")
+REQUESTS = ("access", "erasure", "portability", "rectification", "restriction", "objection")
+# What of a contact point a permission is about: a message template, an adviser. None: the contact point itself.
+PERMITTED = re.compile(r"(tpl|adv):[A-Za-z0-9_.@-]{1,44}")
 LINK_METHODS = ("login", "scan", "order", "platform")
 REQUIRED = {
     "consent": ("decision",),
@@ -34,6 +37,7 @@ REQUIRED = {
     "age": ("minor_until",),
     "status": ("status", "state"),
     "link": ("other_kind", "other_issuer", "other_value"),
+    "request": ("fact", "state"),
 }
 REQUIRED_OF_ALL = ("event_id", "subject_kind", "subject_issuer", "subject_value", "controller", "effective_at")
 FORMS = {
@@ -48,7 +52,7 @@ NARROWING = frozenset((*SCOPE, "valid_until"))  # a permit that leaves one out i
 # What restricts, and the types of record that it belongs to: in any other it contradicts the record.
 BELONGS_TO = {
     "decision": ("consent",),
-    "state": ("permission", "status"),
+    "state": ("permission", "status", "request"),
     "status": ("status",),
     "minor_until": ("age",),
 }
@@ -74,6 +78,7 @@ class Judge:
         self.identifiers = Identifiers(policy, keys)
         self._hash = Tokeniser(keys).keyed_hash
         self._latest = now + timedelta(minutes=policy.organisation.grant_tolerance_minutes)
+        self._oldest = now - timedelta(days=feed.max_age_days) if feed.max_age_days else EARLIEST
         self._known = known_values(policy, feed)
         self._published = {
             (notice.id, version.version): version.published_at
@@ -119,7 +124,10 @@ class Judge:
 
     def _refers_to_known(self, values: Mapping[str, str], kind: str) -> bool:
         known: Mapping[str, Any] = self._known
-        if any(name in values and values[name] not in known[name] for name in known if name not in ("method", "state")):
+        named = known.keys() - {"method", "state", "fact"}
+        if any(name in values and values[name] not in known[name] for name in named):
+            return False
+        if "fact" in values and not _names_known(values["fact"], kind, known["fact"]):
             return False
         if "state" in values and values["state"] not in STATES.get(kind, ()):
             return False
@@ -132,12 +140,14 @@ class Judge:
         earliest, latest = self.window(values)
         if effective_at > latest:
             return "future_dated"
+        if is_grant(values) and effective_at < self._oldest:
+            return "too_old"
         return "notice_unpublished" if effective_at < earliest else None
 
     def window(self, values: Mapping[str, str]) -> tuple[datetime, datetime]:
         """The first and the last time at which a row, otherwise in order, may take effect."""
         notice = values.get("notice_id", ""), values.get("notice_version", "")
-        earliest = self._published.get(notice, EARLIEST) if is_grant(values) else EARLIEST
+        earliest = max(self._published.get(notice, EARLIEST), self._oldest) if is_grant(values) else EARLIEST
         return earliest, LATEST if acts_at_once(values) else self._latest
 
     def _record(
@@ -194,7 +204,9 @@ class Judge:
         is_clear = all(values[name] in self._known[name] for name in scope) and not row.bad.intersection(SCOPE)
         is_clear = is_clear and row.problem is None and not _contradicts(values)
         if is_clear and values.get("type") == "permission" and "channel" in scope:
+            part = values.get("fact", "")
             template = replace(template, type="permission", decision=None, channel=scope["channel"], state="closed")
+            template = replace(template, fact=part if PERMITTED.fullmatch(part) else None)
         elif is_clear and values.get("type") == "consent":
             template = replace(template, **scope)
         return tuple(
@@ -221,6 +233,12 @@ def known_values(policy: Policy, feed: ConsentFeed) -> dict[str, frozenset[str]]
         "fact": frozenset({"membership", "prepaid_card", "appointment"}.union(*(p.contract_facts for p in purposes))),
         "status": frozenset(STATUSES),
     }
+
+
+def _names_known(fact: str, kind: str, facts: frozenset[str]) -> bool:
+    if kind == "permission":
+        return PERMITTED.fullmatch(fact) is not None
+    return fact in (REQUESTS if kind == "request" else facts)
 
 
 def is_grant(values: Mapping[str, str]) -> bool:

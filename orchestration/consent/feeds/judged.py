@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from orchestration.consent.feeds.judge import Judge
 from orchestration.consent.feeds.patterns import Patterns
+from orchestration.consent.feeds.payloads import Payload
 from orchestration.consent.feeds.rows import Row, json_row
+from orchestration.consent.feeds.signal_rows import SignalRows
 from orchestration.consent.identifiers import Contact
 from orchestration.consent.models import Record
 from orchestration.consent.postings import Posting
@@ -25,6 +27,7 @@ class Judged:
     contacts: dict[Contact, None] = field(default_factory=dict)  # each once
     restrictions: list[Record] = field(default_factory=list)
     quarantined: list[tuple[Place, str]] = field(default_factory=list)  # and the reason
+    without_effect: int = 0  # of what was read: payloads that say nothing of any scope of ours
     is_blind: bool = False  # something might restrict, but nobody can say whom
 
     def take(self, row: Row, judge: Judge) -> Record | None:
@@ -46,6 +49,19 @@ def judge_rows(rows: Iterable[Row], judge: Judge) -> Judged:
     judged = Judged()
     for row in rows:
         judged.take(row, judge)
+    return judged
+
+
+def judge_payloads(payloads: Iterable[Payload], rows_of: SignalRows, judge: Judge) -> Judged:
+    """Like `judge_rows` for what each payload says; `read` counts rows, and payloads without one."""
+    judged = Judged()
+    for payload in payloads:
+        rows = rows_of.rows(payload)
+        for row in rows:
+            judged.take(row, judge)
+        if not rows:
+            judged.read += 1
+            judged.without_effect += 1
     return judged
 
 

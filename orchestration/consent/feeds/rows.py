@@ -16,7 +16,7 @@ from orchestration.ingestion.refusal import MAX_ROW_BYTES, Refused
 PARTS = {"subject": ("kind", "issuer", "value"), "other": ("kind", "issuer", "value")}
 NESTED = {**PARTS, "notice": ("id", "version", "language")}
 FLAGS = ("separate", "guardian", "unlink")
-DETAILS = ("surface", "place", "actor", "evidence", "system", "raw")
+DETAILS = ("surface", "place", "actor", "evidence", "system", "fields", "raw")
 PLAIN = (
     *("event_id", "type", "controller", "purpose", "category", "recipient", "channel", "decision", "basis", "method"),
     *("locale", "jurisdiction", "fact", "status", "state", "effective_at", "valid_until", "minor_until"),
@@ -56,7 +56,7 @@ def json_row(row_no: int, line: str) -> Row:
     if len(line) > MAX_ROW_BYTES:
         row.problem = "oversized"
         return row
-    tree = _parse(line)
+    tree = parse_json(line)
     if not isinstance(tree, dict):
         row.problem = "malformed"
         _salvage(row)
@@ -90,7 +90,7 @@ def _take(row: Row, name: str, value: Any, *, is_known: bool) -> None:
 
 def json_text(inner: str) -> str:
     """The text, stripped, of the JSON string with these characters between its quotes; nothing where it is none."""
-    value = _parse(f'"{inner}"')
+    value = parse_json(f'"{inner}"')
     return value.strip() if isinstance(value, str) and _is_text(value) else ""
 
 
@@ -113,7 +113,7 @@ def _refuse_constant(_: str) -> None:
 _decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant).decode
 
 
-def _parse(text: str) -> Any:
+def parse_json(text: str) -> Any:
     try:
         return _decode(text)
     except (ValueError, RecursionError):
@@ -124,7 +124,7 @@ def _salvage(row: Row) -> None:
     """Of a broken line, the subject where exactly one is there and whole: a restriction can then still bind (H1)."""
     found = _SALVAGE.findall(row.line)
     is_one = len(found) == 1 and row.line.count('"subject') == 1 and not _ESCAPED_ASCII.search(row.line)
-    tree = _parse(found[0]) if is_one else None
+    tree = parse_json(found[0]) if is_one else None
     if isinstance(tree, dict):
         for inner, leaf in tree.items():
             if inner in NESTED["subject"]:
@@ -135,8 +135,8 @@ def csv_rows(path: Path) -> Iterator[Row]:
     """The rows of a verified UTF-8 file. Raises Refused for other columns or rows of unequal width."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
-        header = _header(_next(reader) or [])
-        while (cells := _next(reader)) is not None:
+        header = _header(next_record(reader) or [])
+        while (cells := next_record(reader)) is not None:
             if not cells:
                 continue  # a blank line
             if len(cells) != len(header):
@@ -150,7 +150,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
             yield row
 
 
-def _next(reader: Any) -> list[str] | None:
+def next_record(reader: Any) -> list[str] | None:
     broken = False
     try:
         return next(reader, None)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping as Mapping_
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -53,7 +54,16 @@ class Mapping:
                 self._take(row, name, (one or "").strip())
         return row
 
-    def _take(self, row: TableRow, name: Any, text: str) -> None:
+    def named_row(self, row_no: int, line: str, values: Mapping_[str, str]) -> Row:
+        """The same of values by name. What is absent is absent; a field of several needs them all."""
+        row = Row(row_no, line, dict(self._constants))
+        for name, places in self._fields:
+            given = [values.get(self.columns[place]) for place in places]
+            if all(text is not None for text in given):
+                self._take(row, name, (given[0] if len(given) == 1 else json.dumps(given)).strip())  # type: ignore[union-attr]
+        return row
+
+    def _take(self, row: Row, name: Any, text: str) -> None:
         if name in self._values:
             text = self._values[name].get(text, "")
             if not text:
