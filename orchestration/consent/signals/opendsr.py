@@ -18,6 +18,7 @@ from typing import Any
 
 from orchestration.consent.signals.signal import Signal, malformed
 
+PARTIAL = True  # a signal speaks of its own request alone
 MAX_IDENTITIES = 100
 MAX_TEXT = 1_024
 MAX_EXTENSIONS = 50

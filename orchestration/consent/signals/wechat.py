@@ -20,6 +20,7 @@ from orchestration.consent.signals.wechat_authorisation import authorisation_sig
 from orchestration.consent.signals.wechat_templates import EVENTS as TEMPLATE_EVENTS
 from orchestration.consent.signals.wechat_templates import template_signals
 
+PARTIAL = True  # a signal speaks of its own codes alone
 MAX_EVENTS = 1_000
 _FOLLOW: dict[str, Answer] = {"subscribe": "granted", "unsubscribe": "refused"}
 _KNOWN = frozenset((*_FOLLOW, *TEMPLATE_EVENTS, *AUTHORISATION_EVENTS))

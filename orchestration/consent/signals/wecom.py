@@ -14,6 +14,7 @@ from typing import Any
 from orchestration.consent.signals.pushed import Envelope, opened, plain_text
 from orchestration.consent.signals.signal import Answer, Signal, malformed
 
+PARTIAL = True  # a signal speaks of its own codes alone
 FAMILY = "change_external_contact"
 MAX_EVENTS = 1_000
 CHANGES: dict[str, dict[str, Answer]] = {
