@@ -1,10 +1,10 @@
 """WeChat: events of official accounts and mini-programs, as an object of JSON or of `xml.parse`, or a list of such.
 
 What they permit is a permission per account, and per template: it narrows reach and never grants a purpose (R-101).
-Codes: `follow`, `template.<TemplateId>`, `template` (all of an account's), `request.erasure`, `authorised.<field>`. A
-signal speaks of the codes that it contains and of no other; an event that says nothing of permission, as SCAN, gives
-no signal. Values: `account` (ToUserName), `appid`, `openid`, `unionid`, `time`, `event`, `event_id`; `template`,
-`credits` (`wechat_templates.py`); `surface`, `scope` (`wechat_authorisation.py`).
+Codes: `follow`, `template.<TemplateId>`, `request.erasure`, `authorised.<field>`; `template.*` and `authorised.*` stand
+for all of an account's. A signal speaks of these codes of its own and of no other; an event that says nothing of
+permission, as SCAN, gives no signal. Values: `account` (ToUserName), `appid`, `openid`, `unionid`, `time`, `event`,
+`event_id`; `template`, `credits` (`wechat_templates.py`); `surface`, `scope` (`wechat_authorisation.py`).
 
 WeChat Developers, "Receive event push" (an event without MsgId is told from its retry by its fields), "Subscribe to
 notifications: event push", "Authorized user information change"."""
@@ -76,7 +76,14 @@ def _refusal_wins(signals: list[Signal]) -> list[Signal]:
 
 
 def _is_contradicted(signal: Signal, refused: set[tuple[str, ...]]) -> bool:
-    return any(answer == "granted" and (code, *_when(signal)) in refused for code, answer in signal.answers.items())
+    return any(
+        answer == "granted" and not refused.isdisjoint((name, *_when(signal)) for name in (code, _all_like(code)))
+        for code, answer in signal.answers.items()
+    )
+
+
+def _all_like(code: str) -> str:
+    return f"{code.partition('.')[0]}.*"
 
 
 def _refused(signal: Signal) -> Signal:

@@ -62,9 +62,9 @@ def authorisation_signals(envelope: Envelope, event: str) -> list[Signal]:
         names = (EVERYTHING,)
     answers: dict[str, Answer] = {"request.erasure": "granted"}
     if event != MODIFIED:
-        answers |= {f"authorised.{name}": "refused" for name in (FIELDS if EVERYTHING in names else names)}
+        answers |= {f"authorised.{name}": "refused" for name in ((*FIELDS, "*") if EVERYTHING in names else names)}
     if event == CANCELLED:
-        answers["follow"] = "refused"
+        answers |= {"follow": "refused", "template.*": "refused"}
     plugin = {name: envelope.text(field) for name, field in (("plugin_id", "PluginID"), ("openpid", "OpenPID"))}
     plugin = {name: value for name, value in plugin.items() if IDENTIFIER.fullmatch(value)}
     return [envelope.signal(answers, taken_back, *plugin.values(), scope=",".join(names), surface=surface, **plugin)]

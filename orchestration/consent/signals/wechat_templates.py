@@ -64,7 +64,7 @@ def _finished(envelope: Envelope) -> list[Signal]:
     """Of a template message, only that the person blocks them is reported."""
     if "block" not in envelope.text("Status").lower():
         return []
-    return [envelope.signal({"template": "refused"}, envelope.text("MsgID"))]
+    return [envelope.signal({"template.*": "refused"}, envelope.text("MsgID"))]
 
 
 def _entries(body: Any) -> list[tuple[str, dict[str, Any]]]:

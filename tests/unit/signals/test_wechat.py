@@ -78,7 +78,7 @@ GOLDEN: dict[str, tuple[Any, list[dict[str, str]]]] = {
     ),
     "template message blocked": (
         event("TEMPLATESENDJOBFINISH", MsgID=9, Status="failed:user block"),
-        [{"template": "refused"}],
+        [{"template.*": "refused"}],
     ),
     "template message arrived": (event("TEMPLATESENDJOBFINISH", MsgID=9, Status="success"), []),
     "profile cleared": (revoked("user_info_modified"), [{"request.erasure": "granted"}]),
@@ -169,7 +169,7 @@ def test_subject_of_a_revocation_is_not_its_sender() -> None:
 def test_what_is_taken_back_is_read_by_its_surface(said: Any, surface: str, scope: str) -> None:
     (signal,) = read(revoked("user_authorization_revoke", RevokeInfo=said))
     assert (signal.values.get("surface", ""), signal.values["scope"]) == (surface, scope)
-    names = wechat_authorisation.FIELDS if scope == "everything" else scope.split(",")
+    names = (*wechat_authorisation.FIELDS, "*") if scope == "everything" else scope.split(",")
     assert answered([signal], "refused") == {
         (f"authorised.{name}", *("oA-wu", "", "", "gh_shop", "", AT_ISO, "")) for name in names
     }
@@ -177,9 +177,12 @@ def test_what_is_taken_back_is_read_by_its_surface(said: Any, surface: str, scop
 
 def test_cancellation_takes_everything_and_closes_the_account() -> None:
     (signal,) = read(revoked("user_authorization_cancellation"))
-    assert (signal.values["scope"], signal.answers["follow"]) == ("everything", "refused")
+    assert signal.values["scope"] == "everything"
+    assert {signal.answers[code] for code in ("follow", "template.*", "authorised.*", "authorised.phone")} == {
+        "refused"
+    }
     assert {code for code, answer in signal.answers.items() if answer == "granted"} == {"request.erasure"}
-    assert len(signal.answers) == len(wechat_authorisation.FIELDS) + 2
+    assert len(signal.answers) == len(wechat_authorisation.FIELDS) + 4
 
 
 def test_the_tables_of_two_surfaces_share_no_code() -> None:
@@ -198,8 +201,10 @@ def test_one_accept_is_one_send() -> None:
 
 
 def test_contradiction_of_one_second_is_a_refusal() -> None:
+    accepts = event(POPUP, List=ACCEPT)
     rejects = event(CHANGE, List={**ACCEPT, "SubscribeStatusString": "reject"})
-    for pair in ([event(POPUP, List=ACCEPT), rejects], [event("unsubscribe"), event("subscribe")]):
+    blocks = event("TEMPLATESENDJOBFINISH", Status="failed: user block")
+    for pair in ([accepts, rejects], [accepts, blocks], [event("unsubscribe"), event("subscribe")]):
         for documents in (pair, pair[::-1]):
             assert granted(read(documents)) == set()
             assert {signal.values.get("credits", "0") for signal in read(documents)} == {"0"}
