@@ -17,7 +17,7 @@ from orchestration.consent.signals.signal import Answer, Signal
 POPUP, CHANGE, SENT = "subscribe_msg_popup_event", "subscribe_msg_change_event", "subscribe_msg_sent_event"
 FINISHED = "TEMPLATESENDJOBFINISH"
 EVENTS = frozenset((POPUP, CHANGE, SENT, FINISHED))
-MAX_TEMPLATES = 100  # a pop-up shows three to five
+MAX_TEMPLATES = 20  # a pop-up shows three to five; with the most events in a list, 20,000 signals take 0.3 s
 _LIST = "List"
 _WRAPPERS = ("SubscribeMsgPopupEvent", "SubscribeMsgChangeEvent", "SubscribeMsgSentEvent")
 _REFUSED_CODE, _REFUSALS = "43101", ("refuse", "reject", "block")  # "user refuse to accept the msg"
