@@ -71,7 +71,7 @@ class Reader:
 
 
 class Writer:
-    """The same in the other direction; the last character is filled with zeros."""
+    """The same in the other direction: whole bytes, as the reference implementations write them, filled with zeros."""
 
     __slots__ = ("length", "value")
 
@@ -86,7 +86,6 @@ class Writer:
         self.length += bits
 
     def segment(self) -> str:
-        characters = -(-self.length // 6)
-        size = -(-characters * 6 // 8)
+        size = -(-self.length // 8)
         data = (self.value << (size * 8 - self.length)).to_bytes(size, "big")
-        return urlsafe_b64encode(data).decode("ascii")[:characters]
+        return urlsafe_b64encode(data).decode("ascii").rstrip("=")
