@@ -28,8 +28,8 @@ MOST_SHOWN = 2_000  # answers: a TC string that consents to every vendor has 1,0
 def decode(context: click.Context, name: str, string: str, as_json: bool) -> None:
     """Decode a consent signal: what STRING, an encoded string or a JSON document, says in format NAME.
 
-    `-` reads it from standard input, so that no shell keeps it: a TC string can be personal data. Nothing is stored, and
-    no policy is needed. A code that is not granted counts as refused wherever it is asked for.
+    `-` reads it from standard input, so that no shell keeps it: a TC string can be personal data. Nothing is stored,
+    and no policy is needed. A code that is not granted counts as refused wherever it is asked for.
 
     \b
       assent consent decode us_privacy 1YNN

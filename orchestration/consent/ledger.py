@@ -180,7 +180,9 @@ class Ledger:
 
     def requests(self) -> list[dict[str, Any]]:
         """What people have asked for, in sequence."""
-        columns = [EVENTS.c[name] for name in ("seq", "fact", "state", "controller", "effective_at", "recorded_at", "feed")]
+        columns = [
+            EVENTS.c[name] for name in ("seq", "fact", "state", "controller", "effective_at", "recorded_at", "feed")
+        ]
         query = select(*columns).where(EVENTS.c.type == "request").order_by(EVENTS.c.seq)
         with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]

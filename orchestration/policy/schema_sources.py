@@ -173,12 +173,14 @@ class SignalSubject(Strict):
     value: Text  # the payload's own name for it
     kind: Name
     issuer: Text
+    where: dict[Text, Text] = Field(default_factory=dict)  # only where these values of the payload are so
 
 
 class SignalRule(Strict):
     """What the answers of a payload say of one scope of ours: it is granted where every code is, else refused.
 
-    `template.*` is one record for each code that begins so; what follows takes the place of `*` in `set`."""
+    `template.*` is one record for each code that begins so; what follows takes the place of `*` in `set`. There,
+    `{adviser}` stands for a value of the payload."""
 
     needs: Annotated[tuple[Text, ...], Field(min_length=1)]
     given: Text | None = None  # the rule says nothing where the payload does not grant this code, as of a section

@@ -28,7 +28,7 @@ STATES = {"permission": ("open", "closed"), "status": ("on", "off"), "request": 
 STATUSES = ("erased", "restricted", "legal_hold", "suppressed")
 REQUESTS = ("access", "erasure", "portability", "rectification", "restriction", "objection")
 # What of a contact point a permission is about: a message template, an adviser. None: the contact point itself.
-PERMITTED = re.compile(r"(tpl|adv):[A-Za-z0-9_.@-]{1,44}")
+PERMITTED = re.compile(r"(tpl|adv):([A-Za-z0-9_.@-]{1,44}|\*)")
 LINK_METHODS = ("login", "scan", "order", "platform")
 REQUIRED = {
     "consent": ("decision",),

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from orchestration.consent.signals.signal import MAX_SIGNAL, Signal, malformed
+from orchestration.consent.signals.signal import MAX_SIGNAL, Answer, Signal, malformed
 from orchestration.policy.schema_sources import SignalFormat
 
 STRINGS = frozenset({"tcf", "gpp", "us_privacy", "gpc"})
+# Formats whose payloads speak of what they name and of nothing else: an event, a change. The others are a whole state.
+PARTIAL = frozenset({"gpc", "snowplow", "mparticle", "onetrust", "trustarc", "hubspot", "wechat", "wecom", "opendsr"})
 NAMES: tuple[str, ...] = get_args(SignalFormat)
 
 
@@ -19,6 +21,7 @@ NAMES: tuple[str, ...] = get_args(SignalFormat)
 class Format:
     """Either decodes an encoded string, or reads a parsed document."""
 
+    missing: Answer  # to a code that is not among the answers
     decode: Callable[[str], Signal] | None
     read: Callable[[Any], list[Signal]] | None
 
@@ -27,7 +30,10 @@ class Format:
 def format_of(name: str) -> Format:
     """The format of that name, one of NAMES."""
     module = importlib.import_module(f"orchestration.consent.signals.{name}")
-    return Format(_bounded(module.decode), None) if name in STRINGS else Format(None, module.read)
+    missing: Answer = "silent" if name in PARTIAL else "refused"
+    if name in STRINGS:
+        return Format(missing, _bounded(module.decode), None)
+    return Format(missing, None, module.read)
 
 
 def _bounded(decode: Callable[[str], Signal]) -> Callable[[str], Signal]:

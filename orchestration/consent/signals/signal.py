@@ -15,7 +15,8 @@ MAX_SIGNAL = 65_536  # characters of one encoded string: the longest TC string w
 class Signal:
     """One thing that was said by one subject at one time. With a `problem` it has no answers: it grants nothing.
 
-    A code that is asked for and is not among the answers counts as refused."""
+    `template.*`, or `*` alone, answers for every code that begins so and is not there. What nothing answers for is
+    refused, or silent in a format whose payloads speak of what they name only (`registry.PARTIAL`)."""
 
     answers: Mapping[str, Answer] = field(default_factory=dict)  # the format's code, such as `purpose.3`
     values: Mapping[str, str] = field(default_factory=dict)  # whom, when, which notice, by the payload's own names
