@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import string
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 
 from orchestration.consent.signals.signal import Signal
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+# A given alphabet: for "any character" Hypothesis first builds a table, for seconds, on a fresh checkout.
+CHARACTERS = string.printable + "是否同意张☑☐Ｙ\u017f\u3000\ufeff\u200b\u202e\x00\x7f\ud800\U0001f600"
+TEXTS = st.text(CHARACTERS, max_size=20)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 ANY_JSON = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
 

@@ -163,11 +163,20 @@ PLAIN_YES = {
     "True",
     "TRUE",
 }
-WORDS = st.sampled_from([*(word for word in YES if isinstance(word, str)), *NEITHER]) | st.text(max_size=3)
+WORDS = st.sampled_from([*(word for word in YES if isinstance(word, str)), *NEITHER]) | st.text(
+    "是否同意yYesnoNOtrue10☑☐ ", max_size=3
+)
 
 
 def check_against_the_plain_reader(reader: Callable[[Any], list[Signal]]) -> None:
-    @settings(max_examples=300, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+    @settings(
+        deadline=None,
+        max_examples=300,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+    )
     @given(
         st.dictionaries(st.sampled_from(["sms", "email", "call", "ads"]), WORDS),
         st.none() | st.sampled_from(["否", "是", "", "x"]),
@@ -203,6 +212,7 @@ def test_plain_reader_finds_a_broken_reader(mutant: str, monkeypatch: pytest.Mon
         check_against_the_plain_reader(read)
 
 
+@settings(deadline=None)
 @given(ANY_JSON)
 def test_no_document_raises_or_grants_without_the_words(document: Any) -> None:
     (signal,) = read(document)

@@ -192,7 +192,14 @@ SOUND = st.fixed_dictionaries(
 
 
 def check_against_the_plain_reader(reader: Callable[[Any], list[Signal]]) -> None:
-    @settings(max_examples=400, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+    @settings(
+        deadline=None,
+        max_examples=400,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+    )
     @given(SOUND, st.none() | st.sampled_from(sorted(REQUEST)[2:]))
     def agrees(request: dict[str, Any], left_out: str | None) -> None:
         document = {name: value for name, value in copy.deepcopy(request).items() if name != left_out}
@@ -233,6 +240,7 @@ def test_plain_reader_finds_a_broken_reader(mutant: str, monkeypatch: pytest.Mon
         check_against_the_plain_reader(read)
 
 
+@settings(deadline=None)
 @given(ANY_JSON, st.sampled_from([*REQUEST, "regulation"]))
 def test_no_document_raises_or_grants_by_chance(document: Any, name: str) -> None:
     assert granted(read(document)) == set()

@@ -127,7 +127,14 @@ GIVEN = st.lists(st.tuples(CHANGES, st.sampled_from(["a", "b"]), st.booleans()),
 def check_against_the_plain_reader(reader: Callable[[Any], list[Signal]]) -> None:
     """The plain reader knows what was put in: of each complete event, its change and its adviser."""
 
-    @settings(max_examples=200, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+    @settings(
+        deadline=None,
+        max_examples=200,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+    )
     @given(GIVEN)
     def agrees(events: list[tuple[str, str, bool]]) -> None:
         documents = [own(change, UserID=adviser, CreateTime=AT if dated else "") for change, adviser, dated in events]
@@ -163,6 +170,7 @@ def test_plain_reader_finds_a_broken_reader(mutant: str, monkeypatch: pytest.Mon
         check_against_the_plain_reader(read)
 
 
+@settings(deadline=None)
 @given(ANY_JSON | st.dictionaries(st.sampled_from([*own(""), *THIRD, "xml"]), ANY_JSON))
 def test_no_document_raises_or_grants_by_chance(document: Any) -> None:
     assert granted(read(document)) == set()
