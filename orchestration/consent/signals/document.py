@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -78,14 +79,42 @@ def say(answers: dict[str, Answer], name: str, answer: Answer) -> None:
         answers[name] = answer
 
 
-def by_moment(said: Iterable[Said], fields: Mapping[str, Any] | None = None) -> list[Signal]:
-    """One Signal for each set of values (whom, when, which notice), with all that was said of it."""
+def by_moment(said: Iterable[Said], time: str = "") -> list[Signal]:
+    """One Signal for each set of values (whom, when, which notice), with all that was said of it, settled."""
     signals: dict[frozenset[tuple[str, str]], tuple[dict[str, Answer], Mapping[str, str]]] = {}
     for answers, values in said:
         joined, _ = signals.setdefault(frozenset(values.items()), ({}, values))
         for name, answer in answers.items():
             say(joined, name, answer)
-    return [Signal(answers, values, fields=fields or {}) for answers, values in signals.values()]
+    return settled([Signal(answers, values) for answers, values in signals.values()], time)
+
+
+def settled(signals: list[Signal], time: str = "") -> list[Signal]:
+    """The Signals of one document without contradiction: of what is said twice of a code, the stricter everywhere.
+
+    Only where both are dated, by the value `time`, and differently, each stands: the person changed their mind."""
+    strictest: dict[str, dict[str | None, Answer]] = {}
+    for signal in signals:
+        for name, answer in signal.answers.items():
+            known = strictest.setdefault(name, {})
+            for when in {signal.values.get(time), ""}:  # "" collects those of every time
+                known[when] = max(answer, known.get(when, answer), key=STRICTNESS.__getitem__)
+
+    def settle(name: str, when: str | None) -> Answer:
+        known = strictest[name]
+        dated = [known[when], known.get(None, known[when])] if when is not None else [known[""]]
+        return max(dated, key=STRICTNESS.__getitem__)
+
+    return [
+        replace(signal, answers={name: settle(name, signal.values.get(time)) for name in signal.answers})
+        for signal in signals
+    ]
+
+
+def only(*values: Any) -> str | None:
+    """The code that these places agree on; None where none has one, or two differ."""
+    names = {code(value) for value in values if value is not None}
+    return names.pop() if len(names) == 1 else None
 
 
 def broken(problem: str, values: Mapping[str, str]) -> Signal:

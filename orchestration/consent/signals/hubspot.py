@@ -24,10 +24,9 @@ from orchestration.consent.signals.document import (
     MAX_ENTRIES,
     Said,
     Unit,
-    at,
     broken,
     by_moment,
-    code,
+    only,
     read_each,
     values_at,
 )
@@ -72,28 +71,31 @@ def read(document: Any) -> list[Signal]:
 
 def _document(document: dict[str, Any]) -> list[Signal]:
     subject = values_at(document, SUBJECT, TIMES)
-    entries = list(islice(_entries(document, {}, 2), MAX_ENTRIES + 1))
-    if len(entries) > MAX_ENTRIES:
+    parts = list(islice(_parts(document, {}, 2), MAX_ENTRIES + 1))
+    if len(parts) > MAX_ENTRIES:
         return [broken(f"more than {MAX_ENTRIES} statuses", subject)]
-    said = [_said(entry, values) for entry, values in entries]
+    if len(parts) == 1 and not _is_entry(document) and not any(isinstance(document.get(key), list) for key in LISTS):
+        return [broken("no subscription status and no event", subject)]
+    said = [_said(part, values) for part, values in parts if _is_entry(part)]
     if None in said:
-        return [broken("a status that names no subscription", subject)]
-    signals = by_moment(one for one in said if one is not None and one[0])
-    is_nothing = not entries and not any(isinstance(document.get(key), list) for key in LISTS)
-    return [broken("no subscription status and no event", subject)] if is_nothing else signals
+        return [broken("a status that does not tell of which subscription", subject)]
+    return by_moment(one for one in said if one is not None and one[0])
 
 
-def _entries(
+def _parts(
     document: dict[str, Any], above: dict[str, str], depth: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """The statuses, changes and events in a document, each with the values that hold for it."""
+    """The document and what its lists hold, down to statuses, changes and events, each with the values of it."""
     values = above | values_at(document, OWN, TIMES)
-    lists = [document[key] for key in LISTS if isinstance(at(document, key), list)]
-    for entry in (entry for found in lists for entry in found[: MAX_ENTRIES + 1]):
-        if depth and isinstance(entry, dict):
-            yield from _entries(entry, values, depth - 1)
-    if any(key in document for key in NAMING):
-        yield document, values
+    yield document, values
+    for found in (document[key] for key in LISTS if depth and isinstance(document.get(key), list)):
+        for part in found[: MAX_ENTRIES + 1]:
+            if isinstance(part, dict):
+                yield from _parts(part, values, depth - 1)
+
+
+def _is_entry(part: dict[str, Any]) -> bool:
+    return any(key in part for key in NAMING)
 
 
 def _said(entry: dict[str, Any], values: dict[str, str]) -> Said | None:
@@ -107,12 +109,13 @@ def _said(entry: dict[str, Any], values: dict[str, str]) -> Said | None:
         return {}, values
     if "isActive" in entry and "status" not in entry:
         return {}, values  # the definition of a subscription: nobody's status
-    name = code(entry.get("subscriptionId", entry.get("id")))
+    name = only(entry.get("subscriptionId"), entry.get("id"))
     return None if name is None else (_status(name, entry), values)
 
 
 def _status(name: str, entry: dict[str, Any]) -> dict[str, Answer]:
-    word, basis = entry.get("status", entry.get("change")), entry.get("legalBasis")
+    word = entry.get("change") if entry.get("changeType") == "SUBSCRIPTION_STATUS" else entry.get("status")
+    basis = entry.get("legalBasis")
     answer = STATUSES.get(word, "refused") if isinstance(word, str) else "refused"
     granted = (ANY_BASIS, GROUNDS.get(basis) if isinstance(basis, str) else None)
     return {

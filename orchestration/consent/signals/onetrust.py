@@ -17,6 +17,7 @@ Whether an expiryDate has passed, the reader of a Signal knows: there is no cloc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from orchestration.consent.signals.document import (
@@ -27,6 +28,7 @@ from orchestration.consent.signals.document import (
     by_moment,
     code,
     moment,
+    only,
     read_each,
     say,
     text,
@@ -42,7 +44,8 @@ WITHDRAWN = (
     *("withdrawnDate", "WithdrawnDate", "profileFields.WithdrawnDate"),
 )
 ENDED = (*WITHDRAWN, "reactivationDate", "ReactivationDate")
-IDENTITIES = ("purposeId", "id", "Id")
+IDENTITIES = ("purposeId", "id", "Id", "guid")
+MAX_CHOICES = 200  # topics and options of one purpose
 SUBJECT = ("identifier", "identifierType", "language", "receiptId", "eventId", "eventTime")
 WEBHOOK = ("payload.dataSubjectGuid", "payload.dataSubjectEmail")
 TEXTS = ("lastReceiptId", "lastTransactionCollectionPointId")
@@ -74,10 +77,10 @@ def _subject(document: dict[str, Any]) -> list[Signal]:
     values = values_at(document, (*SUBJECT, *WEBHOOK))
     lists = [at(document, path) for path in ("profiles", "purposes", "payload.profiles", "payload.purposes")]
     purposes = [purpose for found in lists if isinstance(found, list) for purpose in found[: MAX_ENTRIES + 1]]
-    if any(isinstance(found, list) for found in lists):
+    if any(at(document, path) is not None for path in STATUSES):
+        purposes.append(document)  # of a page of purposes, each with the identifier of its subject
+    elif any(isinstance(found, list) for found in lists):
         values |= values_at(document, ["id"])
-    elif any(at(document, path) is not None for path in STATUSES):
-        purposes = [document]  # a page of purposes, each with the identifier of its subject
     else:
         return [broken("no purposes", values)]
     if len(purposes) > MAX_ENTRIES:
@@ -94,7 +97,7 @@ def _purpose(purpose: Any, document: dict[str, Any], values: dict[str, str]) -> 
     is_over = _is_test(document) or any(_is_there(at(part, path)) for path in ENDED for part in (purpose, document))
     is_granted = bool(statuses) and not is_over and all(word in GRANTING for word in statuses)
     is_always = bool(statuses) and not is_over and all(word == "ALWAYS_ACTIVE" for word in statuses)
-    name = next((name for path in IDENTITIES if (name := code(at(purpose, path)))), None)
+    name = only(*(at(purpose, path) for path in IDENTITIES))
     if name is None:
         return ({}, values) if is_granted or is_always else None
     answers: dict[str, Answer] = {
@@ -102,7 +105,8 @@ def _purpose(purpose: Any, document: dict[str, Any], values: dict[str, str]) -> 
         f"always_active.{name}": "granted" if is_always else "refused",
         f"{name}.*": "refused",
     }
-    for choice, is_chosen in _choices(purpose):
+    choices = list(islice(_choices(purpose), MAX_CHOICES + 1))
+    for choice, is_chosen in choices if len(choices) <= MAX_CHOICES else []:
         say(answers, f"{name}.{choice}", "granted" if is_granted and is_chosen else "refused")
     return answers, values | _dated(purpose, document, is_granted, "EXPIRED" in statuses)
 
@@ -125,17 +129,16 @@ def _choices(purpose: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         if (name := code(at(topic, key))) is not None:
             yield name, is_chosen
     for preference in (*_list(purpose, "customPreferences"), *_list(purpose, "CustomPreferences")):
-        known = next((name for key in ("id", "guid", "Id") if (name := code(at(preference, key)))), None)
+        known = only(*(at(preference, key) for key in IDENTITIES))
         for option in (*_list(preference, "options"), *_list(preference, "Options")):
-            places = (option, at(option, "id"), at(option, "guid"))
-            name = next((name for place in places if (name := code(place))), None)
+            name = only(*(at(option, key) for key in IDENTITIES)) if isinstance(option, dict) else code(option)
             if known is not None and name is not None:
                 yield f"{known}.{name}", True
 
 
 def _list(part: Any, key: str) -> list[Any]:
     found = at(part, key)
-    return found[:MAX_ENTRIES] if isinstance(found, list) else []
+    return found[: MAX_CHOICES + 1] if isinstance(found, list) else []
 
 
 def _dated(purpose: Any, document: dict[str, Any], is_granted: bool, is_expired: bool) -> dict[str, str]:

@@ -25,6 +25,7 @@ from orchestration.consent.signals.document import (
     by_moment,
     code,
     read_each,
+    settled,
     text,
     values_at,
 )
@@ -67,7 +68,7 @@ def _event(event: dict[str, Any]) -> list[Signal]:
             signals.append(_preferences(data, values))
         else:
             signals += _granted(data, documents, values) if name == EVENTS[1] else _withdrawn(data, documents, values)
-    return signals or [broken("no consent event of a known schema", values)]
+    return settled(signals) or [broken("no consent event of a known schema", values)]
 
 
 def _events(event: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -36,6 +36,7 @@ PARTIAL = True
 OPT_IN = ("OPT_IN", "opt_in", "Opt-in", "Opt-In", "opt-in", "Opt In", "Opt in")
 REQUIRED_CATEGORY = 1
 MAX_CATEGORY = 99
+MAX_VALUES = 100  # of one form field
 TEXTS = ("userId", "anonymousId", "timestamp", "domain", "source", "id", "dataSubjectId")
 TIMES: dict[str, Unit] = {"createdDate": "milliseconds", "validityEndDate": "milliseconds"}
 CONSENT_TEXTS = ("consent.id", "consent.consentForm.id", "consent.websiteSource")
@@ -58,7 +59,9 @@ def _document(document: dict[str, Any]) -> list[Signal]:
     said = [_field(field, document, values) for field in fields]
     if None in said:
         return [*decisions, broken("a refused field that cannot be read", values)]
-    return decisions + (by_moment(one for one in said if one is not None) or [Signal(values=values)])
+    return decisions + (
+        by_moment((one for one in said if one is not None), "consent.createdDate") or [Signal(values=values)]
+    )
 
 
 def _decision(document: dict[str, Any], values: dict[str, str]) -> Signal:
@@ -81,7 +84,7 @@ def _field(field: Any, document: dict[str, Any], values: dict[str, str]) -> Said
     statuses = [at(field, "consent.status"), document.get("status")]
     is_active = any(statuses) and all(status in (None, "ACTIVE") for status in statuses)
     given = at(field, "formValues")
-    words = [at(value, "value") for value in given[:MAX_ENTRIES]] if isinstance(given, list) else []
+    words = [at(value, "value") for value in given] if isinstance(given, list) and len(given) <= MAX_VALUES else []
     is_granted = is_active and bool(words) and all(word is True or word in OPT_IN for word in words)
     name = code(at(field, "dataField.id"))
     if name is None:
@@ -104,4 +107,4 @@ def _identifiers(document: dict[str, Any]) -> dict[str, str]:
 
 def _list(part: Any, key: str) -> list[Any]:
     value = at(part, key)
-    return value[:100] if isinstance(value, list) else []
+    return value[:MAX_VALUES] if isinstance(value, list) else []

@@ -1,0 +1,389 @@
+"""OneTrust's purposes: ACTIVE and CONFIRMED grant, unless a withdrawal date says that they no longer do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from orchestration.consent.signals import onetrust
+from orchestration.consent.signals.document import asked
+from tests.unit.signals.objects import answers, check_form, check_removal, documents, fails, granted, values
+
+P, Q = "369a7e44-ac23-4b50-a6a8-91c9e4aa3007", "f2229953-b4b5-4042-8cb9-b78038cc4c46"
+SAID, LATER, GONE = "2020-02-12T13:56:32.621Z", "2020-02-12T14:22:09.801Z", "2020-02-12T13:59:00.045Z"
+
+
+def profile(purpose: str = P, status: Any = "ACTIVE", **more: Any) -> dict[str, Any]:
+    return {
+        "id": purpose,
+        "name": "Marketing Communications",
+        "version": 2,
+        "status": status,
+        "consentDate": SAID,
+        "lastTransactionDate": SAID,
+        "withdrawalDate": None,
+        **more,
+    }
+
+
+def details(*profiles: Any, **more: Any) -> dict[str, Any]:
+    return {"identifier": "amy@example.com", "identifierType": "Email", "id": "s1", "profiles": list(profiles), **more}
+
+
+def receipt(*purposes: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "identifier": "amy@example.com",
+        "interactionDate": SAID,
+        "language": "en-GB",
+        "purposes": list(purposes),
+        **more,
+    }
+
+
+def in_webhook(status: str = "ACTIVE", **fields: Any) -> dict[str, Any]:
+    return {
+        "purposeId": P,
+        "collectionPointGuid": "21f16e84",
+        "topics": [
+            {"topicGuid": "t1", "integrationKey": "fishing", "value": True},
+            {"topicGuid": "t2", "value": False},
+        ],
+        "customPreferences": [{"guid": "c1", "name": "How often", "options": [{"guid": "o1", "name": "Weekly"}]}],
+        "profileFields": {
+            "TransactionStatus": status,
+            "ConsentDate": "1543832130",
+            "LastTransaction": "1543832130",
+            **fields,
+        },
+    }
+
+
+def webhook(*profiles: Any) -> dict[str, Any]:
+    return {
+        "eventId": "e1",
+        "eventTime": "2020-01-09T16:35:26.277+0000",
+        "payload": {"dataSubjectGuid": "g1", "dataSubjectEmail": "amy@example.com", "profiles": list(profiles)},
+    }
+
+
+CHOSEN = {"customPreferences": [{"id": "c1", "options": [{"id": "o1", "name": "Weekly"}]}], "topics": [{"id": "t1"}]}
+GOLDENS: list[Any] = [
+    details(profile(**CHOSEN), profile(Q, "WITHDRAWN", withdrawalDate=GONE, lastTransactionDate=GONE)),
+    {"content": [details(profile()), {**details(), "purposes": [profile(Q)]}], "number": 0},
+    {"content": [{**profile(), "identifier": "amy@example.com"}]},
+    receipt(
+        {
+            "Id": P,
+            "Version": 1,
+            "TransactionType": "CONFIRMED",
+            "Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}],
+        },
+        {"Id": Q, "Version": 1, "TransactionType": "NOTGIVEN", "CustomPreferences": [{"Id": "c1", "Options": ["o1"]}]},
+    ),
+    webhook(in_webhook()),
+    details(profile(status="ALWAYS_ACTIVE"), testDataSubject=False),
+]
+WORDS: list[Any] = [
+    *("ACTIVE", "CONFIRMED", "WITHDRAWN", "EXPIRED", "PENDING", "OPT_OUT", "ALWAYS_ACTIVE", "OPT_IN", P, Q, SAID, GONE),
+    *(
+        profile(),
+        profile(Q, "WITHDRAWN"),
+        in_webhook(),
+        True,
+        False,
+        "t1",
+        {"id": "o2"},
+        {"Id": P, "TransactionType": "CONFIRMED"},
+    ),
+]
+
+
+@pytest.mark.parametrize("status", ["ACTIVE", "CONFIRMED"])
+def test_active_and_confirmed_grant(status: str) -> None:
+    (signal,) = onetrust.read(details(profile(status=status)))
+    assert granted([signal]) == {P} and signal.values["effectiveDate"] == SAID
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        *(
+            "WITHDRAWN",
+            "EXPIRED",
+            "PENDING",
+            "NOTGIVEN",
+            "NOT GIVEN",
+            "NO_CONSENT",
+            "NO_CHOICE",
+            "OPT_OUT",
+            "HARD_OPT_OUT",
+        ),
+        *(
+            "EXTEND",
+            "CHANGE_PREFERENCES",
+            "CANCEL",
+            "IMPLICIT",
+            "NONE",
+            "active",
+            " ACTIVE",
+            "",
+            None,
+            True,
+            ["ACTIVE"],
+            1,
+        ),
+    ],
+)
+def test_every_other_status_refuses(status: Any) -> None:
+    assert granted(onetrust.read(details(profile(status=status, **CHOSEN)))) == set()
+    assert onetrust.read(details(profile(status=status)))[0].answers[P] == "refused"
+
+
+def test_always_active_is_no_consent() -> None:
+    (signal,) = onetrust.read(GOLDENS[5])
+    assert granted([signal]) == {f"always_active.{P}"} and signal.answers[P] == "refused"
+    (later,) = onetrust.read(details(profile(status="WITHDRAWN")))
+    assert later.answers[f"always_active.{P}"] == "refused"
+
+
+@pytest.mark.parametrize("key", ["withdrawalDate", "WithdrawalDate", "withdrawnDate", "reactivationDate"])
+@pytest.mark.parametrize("date", [GONE, "1543832130", 1543832130, "someday", 0, False, [], " "])
+def test_active_with_a_withdrawal_date_is_withdrawn(key: str, date: Any) -> None:
+    assert granted(onetrust.read(details(profile(**{key: date}, **CHOSEN)))) == set()
+    assert granted(onetrust.read(receipt({"Id": P, "TransactionType": "CONFIRMED"}, **{key: date}))) == set()
+
+
+def test_withdrawal_date_in_a_webhook_withdraws() -> None:
+    assert granted(onetrust.read(webhook(in_webhook()))) == {P, f"{P}.t1", f"{P}.c1.o1"}
+    (signal,) = onetrust.read(webhook(in_webhook(WithdrawalDate="1543832131")))
+    assert granted([signal]) == set()
+    assert signal.values["withdrawalDate"] == signal.values["effectiveDate"] == "2018-12-03T10:15:31.000+00:00"
+
+
+@pytest.mark.parametrize("flag", [True, "true", "yes", 1])
+def test_test_subjects_grant_nothing(flag: Any) -> None:
+    assert granted(onetrust.read(details(profile(), testDataSubject=flag))) == set()
+    assert granted(onetrust.read(receipt({"Id": P, "TransactionType": "CONFIRMED"}, test=flag))) == set()
+
+
+def test_choices_are_granted_beneath_their_purpose_only() -> None:
+    (signal, other) = onetrust.read(GOLDENS[0])
+    assert granted([signal]) == {P, f"{P}.t1", f"{P}.c1.o1"}
+    assert asked(signal, f"{P}.c1.o2", onetrust.PARTIAL) == "refused"  # an option that is no longer chosen
+    assert asked(signal, Q, onetrust.PARTIAL) is None and other.answers[Q] == "refused"
+    chosen = [f"{P}.t1", f"{P}.t2"]
+    (hook,) = onetrust.read(webhook(in_webhook()))
+    assert [hook.answers[code] for code in chosen] == ["granted", "refused"]
+    (paper,) = onetrust.read(GOLDENS[3])
+    assert granted([paper]) == {P, f"{P}.t1"} and paper.answers[f"{Q}.c1.o1"] == "refused"
+
+
+def test_one_moment_and_version_is_one_signal() -> None:
+    assert len(onetrust.read(details(profile(), profile(Q, "PENDING")))) == 1
+    signals = onetrust.read(details(profile(), profile(Q, version=3), profile("R", consentDate=LATER)))
+    assert [sorted(granted([signal])) for signal in signals] == [[P], [Q], ["R"]]
+    assert [signal.values["version"] for signal in signals] == ["2", "3", "2"]
+
+
+def test_values_tell_whom_when_and_which_version() -> None:
+    whom = {"identifier": "amy@example.com", "identifierType": "Email", "id": "s1"}
+    assert values(onetrust.read(GOLDENS[0])) == [
+        {**whom, "version": "2", "consentDate": SAID, "lastTransactionDate": SAID, "effectiveDate": SAID},
+        {
+            **{**whom, "version": "2", "consentDate": SAID, "lastTransactionDate": GONE},
+            **{"withdrawalDate": GONE, "effectiveDate": GONE},
+        },
+    ]
+    assert values(onetrust.read(GOLDENS[4])) == [
+        {
+            "eventId": "e1",
+            "eventTime": "2020-01-09T16:35:26.277+0000",
+            "payload.dataSubjectGuid": "g1",
+            "payload.dataSubjectEmail": "amy@example.com",
+            "consentDate": "2018-12-03T10:15:30.000+00:00",
+            "lastTransactionDate": "2018-12-03T10:15:30.000+00:00",
+            "effectiveDate": "2018-12-03T10:15:30.000+00:00",
+        }
+    ]
+    assert values(onetrust.read(GOLDENS[3]))[0]["effectiveDate"] == SAID
+    (expired,) = onetrust.read(details(profile(status="EXPIRED", expiryDate=LATER)))
+    assert expired.values["effectiveDate"] == LATER
+
+
+def test_pages_give_the_purposes_of_each_subject() -> None:
+    assert [sorted(granted([signal])) for signal in onetrust.read(GOLDENS[1])] == [[P], [Q]]
+    assert granted(onetrust.read(GOLDENS[2])) == {P}
+    assert values(onetrust.read(GOLDENS[2]))[0]["identifier"] == "amy@example.com"
+
+
+@pytest.mark.parametrize("second", ["WITHDRAWN", "OPT_OUT"])
+def test_twice_told_purpose_is_refused(second: str) -> None:
+    assert (
+        granted(onetrust.read(details(profile(), profile(status=second, version=3, lastTransactionDate=LATER))))
+        == set()
+    )
+    assert granted(onetrust.read(details({**profile(), "TransactionType": second}))) == set()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        *({}, None, "ACTIVE", {"identifier": "a@example.com"}, details(profile(" P", "WITHDRAWN"))),
+        *({"profiles": "ACTIVE"}, details({"status": "WITHDRAWN"}), details(None), details("ACTIVE")),
+        *(details({**profile(status="WITHDRAWN"), "purposeId": Q}), details(*[profile()] * 1_001)),
+    ],
+)
+def test_what_does_not_add_up_is_malformed(document: Any) -> None:
+    signals = onetrust.read(document)
+    assert len(signals) == 1 and signals[0].problem and not signals[0].answers
+
+
+def test_no_purposes_answer_nothing() -> None:
+    assert [(dict(signal.answers), signal.problem) for signal in onetrust.read(details())] == [({}, None)]
+
+
+def test_more_choices_than_a_purpose_may_have_are_all_refused() -> None:
+    many = {"customPreferences": [{"id": "c1", "options": [{"id": f"o{number}"} for number in range(300)]}]}
+    (signal,) = onetrust.read(details(profile(**many)))
+    assert granted([signal]) == {P} and asked(signal, f"{P}.c1.o1", True) == "refused"
+
+
+def name(*keys: Any) -> str | None:
+    said = {str(key) if is_id(key) else None for key in keys if key is not None}
+    return said.pop() if len(said) == 1 else None
+
+
+def is_id(key: Any) -> bool:
+    if type(key) is int:
+        return abs(key) < 2**63
+    return type(key) is str and key == key.strip() and key.isprintable() and 0 < len(key) <= 1_024 and "*" not in key
+
+
+def get(part: Any, *steps: str) -> Any:
+    for step in steps:
+        part = part.get(step) if isinstance(part, dict) else None
+    return part
+
+
+def ended(part: Any) -> bool:
+    fields = get(part, "profileFields")
+    keys = [f"{letter}ith{end}" for letter in "wW" for end in ("drawalDate", "drawnDate")]
+    dates = [get(part, key) for key in (*keys, "reactivationDate", "ReactivationDate")]
+    dates += [get(fields, key) for key in ("WithdrawalDate", "WithdrawnDate")]
+    return any(date not in (None, "") or date is False for date in dates)
+
+
+def plainly_granted(document: Any) -> set[str]:
+    """The second reader, from OneTrust's API pages: what purposes grant less what any of them refuses."""
+    if isinstance(document, list):
+        return {code for one in document if isinstance(one, dict) for code in plainly_granted(one)}
+    if not isinstance(document, dict):
+        return set()
+    page = document["content"] if isinstance(document.get("content"), list) else []
+    others = {code for one in page if isinstance(one, dict) for code in plainly_granted({**one, "content": 0})}
+    purposes: list[Any] = []
+    for holder in (document, document.get("payload")):
+        for key in ("profiles", "purposes"):
+            purposes += get(holder, key) if isinstance(get(holder, key), list) else []
+    if words_of(document):
+        purposes.append(document)
+    is_over = ended(document) or any(
+        document.get(key) not in (None, False, "false") for key in ("test", "testDataSubject")
+    )
+    is_over = is_over or any(type(document.get(key)) is int for key in ("test", "testDataSubject"))
+    yes: set[str] = set()
+    no: set[str] = set()
+    for purpose in purposes:
+        words = words_of(purpose)
+        is_held = bool(words) and not is_over and not ended(purpose)
+        is_active = is_held and all(type(word) is str and word in ("ACTIVE", "CONFIRMED") for word in words)
+        is_always = is_held and all(type(word) is str and word == "ALWAYS_ACTIVE" for word in words)
+        key = name(*(get(purpose, step) for step in ("purposeId", "id", "Id", "guid")))
+        if key is None:
+            if not (is_active or is_always):
+                return others
+            continue
+        (yes if is_active else no).add(key)
+        (yes if is_always else no).add(f"always_active.{key}")
+        chosen, unchosen = choices(purpose)
+        yes |= {f"{key}.{choice}" for choice in chosen if is_active}
+        no |= {f"{key}.{choice}" for choice in unchosen | (set() if is_active else chosen)}
+    return others | (yes - no)
+
+
+def words_of(purpose: Any) -> list[Any]:
+    words = [get(purpose, key) for key in ("status", "Status", "transactionType", "TransactionType")]
+    return [word for word in (*words, get(purpose, "profileFields", "TransactionStatus")) if word is not None]
+
+
+def choices(purpose: Any) -> tuple[set[str], set[str]]:
+    yes: set[str] = set()
+    no: set[str] = set()
+    for topic in lot(purpose, "topics"):
+        yes |= {str(get(topic, "id"))} if is_id(get(topic, "id")) else set()
+        if is_id(get(topic, "topicGuid")):
+            (yes if get(topic, "value") is True else no).add(str(get(topic, "topicGuid")))
+    for topic in lot(purpose, "Preferences"):
+        if is_id(get(topic, "TopicId")):
+            (yes if get(topic, "TransactionType") == "OPT_IN" else no).add(str(get(topic, "TopicId")))
+    for preference in lot(purpose, "customPreferences") + lot(purpose, "CustomPreferences"):
+        above = name(*(get(preference, step) for step in ("purposeId", "id", "Id", "guid")))
+        for option in lot(preference, "options") + lot(preference, "Options"):
+            keys = (
+                [get(option, step) for step in ("purposeId", "id", "Id", "guid")]
+                if isinstance(option, dict)
+                else [option]
+            )
+            if above and name(*keys):
+                yes.add(f"{above}.{name(*keys)}")
+    return yes - no, no
+
+
+def lot(part: Any, key: str) -> list[Any]:
+    return get(part, key) if isinstance(get(part, key), list) else []
+
+
+STATUS_KEYS = ("status", "Status", "transactionType", "TransactionType", "TransactionStatus")
+
+
+def denies(path: tuple[Any, ...], part: Any) -> bool:
+    is_word = path[-1] in STATUS_KEYS and part not in ("ACTIVE", "CONFIRMED", "OPT_IN")
+    is_date = "ithdraw" in str(path[-1]) or "eactivation" in str(path[-1])
+    return is_word or is_date or path[-1] in ("test", "testDataSubject", "value")
+
+
+@given(documents(GOLDENS, WORDS))
+def test_damaged_documents_grant_only_what_is_plain(document: Any) -> None:
+    check_form(onetrust.read, document)
+    assert granted(onetrust.read(document)) == plainly_granted(document)
+
+
+@given(documents(GOLDENS, WORDS))
+def test_removing_a_part_never_grants(document: Any) -> None:
+    check_removal(onetrust.read, document, denies)
+
+
+def test_every_answer_is_of_the_purposes_that_are_named() -> None:
+    assert answers(onetrust.read(details(profile()))) == [
+        {P: "granted", f"always_active.{P}": "refused", f"{P}.*": "refused"}
+    ]
+
+
+def test_properties_catch_a_reader_that_forgets_the_withdrawal_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onetrust, "ENDED", ())
+
+    def check(document: Any) -> None:
+        assert granted(onetrust.read(document)) == plainly_granted(document)
+
+    fails(check, documents([*GOLDENS, details(profile(withdrawalDate=GONE))], WORDS))
+
+
+def test_properties_catch_a_reader_that_takes_always_active_for_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onetrust, "GRANTING", (*onetrust.GRANTING, "ALWAYS_ACTIVE"))
+
+    def check(document: Any) -> None:
+        assert granted(onetrust.read(document)) == plainly_granted(document)
+
+    fails(check, documents(GOLDENS, WORDS))
