@@ -24,6 +24,7 @@ class Identifiers:
         self._kinds = {kind.name: kind for kind in policy.organisation.identifier_kinds}
         self._issuers = {(i.kind, i.issuer) for source in policy.sources.sources for i in source.identifiers}
         self._issuers |= {(d.kind, d.issuer) for d in policy.destinations.destinations}
+        self._issuers |= {(s.kind, s.issuer) for feed in policy.sources.consent_feeds for s in feed.subjects}
         self._token = Tokeniser(keys).token
         self.subject = functools.lru_cache(MOST_REMEMBERED)(self._subject)
 

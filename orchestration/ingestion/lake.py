@@ -35,6 +35,7 @@ class Manifest(BaseModel):
     accepted: int
     duplicates: int
     quarantined: int
+    without_effect: int = 0  # of a consent feed: payloads that say nothing of any scope of ours
     quarantined_by_reason: dict[str, int]
     files: list[str]  # relative to the lake
     links_file: str | None
@@ -54,7 +55,8 @@ def write_manifests(home: Home, batches: Sequence[Manifest]) -> None:
     """Makes batches exist, durably. Everything that they list must be durable before."""
     moves = []
     for manifest in batches:
-        if manifest.read != manifest.accepted + manifest.duplicates + manifest.quarantined:
+        accounted = manifest.accepted + manifest.duplicates + manifest.quarantined + manifest.without_effect
+        if manifest.read != accounted:
             raise AssertionError(f"{manifest.source}/{manifest.batch}: rows read and rows accounted for differ")
         aside = home.tmp / f"manifest-{manifest.batch}.json"
         content = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True)

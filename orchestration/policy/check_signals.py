@@ -15,6 +15,7 @@ OF_EACH_SIGNAL = ("type", "subject_kind", "subject_issuer", "subject_value")  # 
 SETTABLE = ("type", "controller", "purpose", "category", "recipient", "channel", "fact", "status", "separate", "fields")
 TYPES = ("consent", "permission", "request", "status")
 NEEDED = {"consent": "purpose", "permission": "channel", "request": "fact", "status": "status"}
+PLACE = re.compile(r"\{[^{}]+\}")
 CONSENT_OF_VENDOR = re.compile(r"(tcfeu2\.)?vendor\.\d+\.purpose\.\d+")
 CONSENT_OF_PURPOSE = re.compile(r"(tcfeu2\.)?(purpose|purpose_li)\.\d+")
 
@@ -56,9 +57,9 @@ def _check_rule(
     known |= {"fact": REQUESTS} if kind == "request" else {}
     for name, word in rule.set.items():
         if name == "fact" and kind == "permission":
-            if not PERMITTED.fullmatch(word.replace("*", "x")):
+            if not PERMITTED.fullmatch(PLACE.sub("x", word)):
                 found.add(FILE, (*at, "set", name), "not what a permission can be about", "Write `tpl:…` or `adv:…`")
-        elif name in known and "*" not in word:
+        elif name in known and "*" not in word and not PLACE.search(word):
             found.known(FILE, (*at, "set", name), word, known[name], name)
     _check_codes(found, rule, at)
 

@@ -109,7 +109,8 @@ class Intake:
             return ImportReport(redelivered=1)
         if self._delivery.marker is not None:  # a file that somebody names has one only where it lies beside it
             stated.require(self._feed)
-        check_end(verified, self._feed)
+        if self._feed.format != "signal" or self._feed.shape not in BODIES:  # a body ends as its parser says
+            check_end(verified, self._feed)
         self._count(verified, stated)
         report = ImportReport()
         with _uncollected():
@@ -217,6 +218,7 @@ class Intake:
             accepted=report.accepted,
             duplicates=report.duplicates,
             quarantined=report.quarantined,
+            without_effect=report.without_effect,
             quarantined_by_reason=report.quarantined_by_reason,
             files=[],
             links_file=None,

@@ -15,7 +15,7 @@ from orchestration.consent.signals.registry import format_of
 from orchestration.consent.signals.signal import Answer, Signal
 from orchestration.policy.schema import ConsentFeed, SignalRule, SignalSubject
 
-# What tells the records of one payload apart, in their event ids.
+# What tells the records of one payload apart in their event ids, beside the codes that they rest on.
 PARTS = ("type", "controller", "purpose", "category", "recipient", "channel", "fact", "status")
 PLACE = re.compile(r"\{([^{}]+)\}")
 # As what an answer is recorded, by type of record; None: nothing.
@@ -46,7 +46,8 @@ class SignalRows:
         subjects = [subject for subject in self._feed.subjects if _is_named(subject, signal.values)]
         if signal.problem is not None:
             base.problem = "malformed"
-            yield from (_about(base, subject, signal.values) for subject in subjects or [None])
+            for subject in subjects or (None,):
+                yield _about(base, subject, signal.values)
             return
         for rule in self._feed.rules:
             for words, answer in _answers(rule, signal, self._missing):
@@ -110,7 +111,7 @@ def _said(
         row.values |= {"type": kind, **{name: word for name, word in words.items() if word is not None}, **told}
         if "event_id" in row.values:  # the payload's own, made one for each record
             who = [subject.kind, subject.issuer] if subject is not None and len(named) > 1 else []
-            parts = ",".join([*(row.values.get(name, "") for name in PARTS), *who])
+            parts = ",".join([*(row.values.get(name, "") for name in PARTS), "+".join(rule.needs), *who])
             row.values["event_id"] = f"{row.values['event_id']}#{parts}"
         yield row
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from orchestration.consent.signals.signal import Signal
 
 
+PARTIAL = True  # no header says nothing
+
+
 def decode(text: str) -> Signal:
     on = text == "1"
     return Signal(answers={"gpc": "refused" if on else "silent"}, fields={"Sec-GPC": on})

@@ -12,8 +12,6 @@ from orchestration.consent.signals.signal import MAX_SIGNAL, Answer, Signal, mal
 from orchestration.policy.schema_sources import SignalFormat
 
 STRINGS = frozenset({"tcf", "gpp", "us_privacy", "gpc"})
-# Formats whose payloads speak of what they name and of nothing else: an event, a change. The others are a whole state.
-PARTIAL = frozenset({"gpc", "snowplow", "mparticle", "onetrust", "trustarc", "hubspot", "wechat", "wecom", "opendsr"})
 NAMES: tuple[str, ...] = get_args(SignalFormat)
 
 
@@ -21,7 +19,8 @@ NAMES: tuple[str, ...] = get_args(SignalFormat)
 class Format:
     """Either decodes an encoded string, or reads a parsed document."""
 
-    missing: Answer  # to a code that is not among the answers
+    # To a code that is not among the answers: a module is PARTIAL whose payloads speak of what they name only.
+    missing: Answer
     decode: Callable[[str], Signal] | None
     read: Callable[[Any], list[Signal]] | None
 
@@ -30,7 +29,7 @@ class Format:
 def format_of(name: str) -> Format:
     """The format of that name, one of NAMES."""
     module = importlib.import_module(f"orchestration.consent.signals.{name}")
-    missing: Answer = "silent" if name in PARTIAL else "refused"
+    missing: Answer = "silent" if getattr(module, "PARTIAL", False) else "refused"
     if name in STRINGS:
         return Format(missing, _bounded(module.decode), None)
     return Format(missing, None, module.read)

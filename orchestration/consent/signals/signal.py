@@ -16,7 +16,7 @@ class Signal:
     """One thing that was said by one subject at one time. With a `problem` it has no answers: it grants nothing.
 
     `template.*`, or `*` alone, answers for every code that begins so and is not there. What nothing answers for is
-    refused, or silent in a format whose payloads speak of what they name only (`registry.PARTIAL`)."""
+    refused, or silent in a format whose payloads speak of what they name only (a `PARTIAL` module)."""
 
     answers: Mapping[str, Answer] = field(default_factory=dict)  # the format's code, such as `purpose.3`
     values: Mapping[str, str] = field(default_factory=dict)  # whom, when, which notice, by the payload's own names
