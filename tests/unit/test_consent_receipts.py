@@ -20,7 +20,7 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
 from orchestration.settings import Settings
-from tests.unit.test_consent_import import PHONE, Desk, desk, invoke, row
+from tests.unit.test_consent_import import FEEDS, PHONE, Desk, desk, invoke, row
 
 __all__ = ["desk"]  # a fixture
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -65,7 +65,7 @@ def test_withdrawal_at_the_desk_binds_and_is_confirmed_with_what_stops_when(desk
     assert [file["destination"] for file in stops["files"]] == ["sms_gateway", "wechat_broadcast"]
     assert all(file["last_use_by"] > stops["at"] for file in stops["files"])
     assert not stops["is_deletion_included"]
-    assert {feed["feed"] for feed in desk.staged("feeds")} == {"consent_center", "paper_forms"}  # the desk is no feed
+    assert {feed["feed"] for feed in desk.staged("feeds")} == FEEDS.keys()  # the desk is no feed
 
 
 def test_receipt_is_found_again_by_its_id_and_names_the_record(desk: Desk) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from orchestration.consent.signals.signal import Signal
 
-
 PARTIAL = True  # no header says nothing
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from orchestration.consent.commands import consent
 from orchestration.consent.feeds.importer import import_file
-from orchestration.consent.feeds.payloads import MAX_BODY_BYTES
 from orchestration.consent.feeds.report import ImportReport
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.signals import gpp, tcf
@@ -24,7 +20,6 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.policy.loader import load_policy
-from orchestration.settings import Settings
 from tests.unit.signals.us import NATIONAL, national
 
 POLICY = load_policy()
