@@ -76,7 +76,9 @@ def _document(document: dict[str, Any]) -> list[Signal]:
         return [broken(f"more than {MAX_ENTRIES} statuses", subject)]
     if len(parts) == 1 and not _is_entry(document) and not any(isinstance(document.get(key), list) for key in LISTS):
         return [broken("no subscription status and no event", subject)]
-    said = [_said(part, values) for part, values in parts if _is_entry(part)]
+    entries = parts[:1] if _is_entry(document) else []
+    entries += [part for part in parts[1:] if _is_entry(part[0]) or "status" in part[0] or "change" in part[0]]
+    said = [_said(part, values) for part, values in entries]
     if None in said:
         return [broken("a status that does not tell of which subscription", subject)]
     return by_moment(one for one in said if one is not None and one[0])

@@ -168,7 +168,9 @@ def name(value: Any) -> str | None:
 
 
 def texts(value: Any) -> bool:
-    return type(value) is int or (type(value) is str and name(value.strip().replace("*", "x")) is not None)
+    return (type(value) is int and abs(value) < 2**63) or (
+        type(value) is str and name(value.strip().replace("*", "x")) is not None
+    )
 
 
 def plainly_granted(document: Any) -> set[str]:
