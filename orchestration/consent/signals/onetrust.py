@@ -21,7 +21,6 @@ from itertools import islice
 from typing import Any
 
 from orchestration.consent.signals.document import (
-    MAX_ENTRIES,
     Said,
     at,
     broken,
@@ -45,7 +44,8 @@ WITHDRAWN = (
 )
 ENDED = (*WITHDRAWN, "reactivationDate", "ReactivationDate")
 IDENTITIES = ("purposeId", "id", "Id", "guid")
-MAX_CHOICES = 200  # topics and options of one purpose
+# 20 purposes are the most that a receipt may hold, by OneTrust's limits. These two together take 0.8 s.
+MAX_PURPOSES, MAX_CHOICES = 300, 500  # of a subject; topics and options of one purpose
 SUBJECT = ("identifier", "identifierType", "language", "receiptId", "eventId", "eventTime")
 WEBHOOK = ("payload.dataSubjectGuid", "payload.dataSubjectEmail")
 TEXTS = ("lastReceiptId", "lastTransactionCollectionPointId")
@@ -76,15 +76,15 @@ def read(document: Any) -> list[Signal]:
 def _subject(document: dict[str, Any]) -> list[Signal]:
     values = values_at(document, (*SUBJECT, *WEBHOOK))
     lists = [at(document, path) for path in ("profiles", "purposes", "payload.profiles", "payload.purposes")]
-    purposes = [purpose for found in lists if isinstance(found, list) for purpose in found[: MAX_ENTRIES + 1]]
+    purposes = [purpose for found in lists if isinstance(found, list) for purpose in found[: MAX_PURPOSES + 1]]
     if any(at(document, path) is not None for path in STATUSES):
         purposes.append(document)  # of a page of purposes, each with the identifier of its subject
     elif any(isinstance(found, list) for found in lists):
         values |= values_at(document, ["id"])
     else:
         return [broken("no purposes", values)]
-    if len(purposes) > MAX_ENTRIES:
-        return [broken(f"more than {MAX_ENTRIES} purposes", values)]
+    if len(purposes) > MAX_PURPOSES:
+        return [broken(f"more than {MAX_PURPOSES} purposes", values)]
     said = [_purpose(purpose, document, values) for purpose in purposes]
     if None in said:
         return [broken("a refused purpose that cannot be read", values)]

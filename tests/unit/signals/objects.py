@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from hypothesis import find, settings
+from hypothesis import HealthCheck, find, settings
 from hypothesis import strategies as st
 
 from orchestration.consent.signals.signal import Signal
 
 FIXTURES = Path(__file__).parents[4] / "shared" / "fixtures"
+# No deadline: the machine is shared. No store of examples: a run depends on nothing but the code.
+RULES = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 Reader = Callable[[Any], list[Signal]]
 Step = str | int
 JUNK: list[Any] = [
@@ -153,7 +154,3 @@ def fails(check: Callable[[Any], None], strategy: st.SearchStrategy[Any]) -> Non
         return False
 
     find(strategy, is_broken, settings=settings(max_examples=3_000, database=None), random=Random(1))
-
-
-def dumped(document: Any) -> str:
-    return json.dumps(document, sort_keys=True)

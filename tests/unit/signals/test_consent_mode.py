@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from orchestration.consent.signals import consent_mode
-from tests.unit.signals.objects import check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.objects import RULES, check_form, check_removal, documents, fails, granted, values
 
 ADS, USER, PERSON, STATS = "ad_storage", "ad_user_data", "ad_personalization", "analytics_storage"
 ALL = {ADS, USER, PERSON, STATS, "functionality_storage", "personalization_storage", "security_storage"}
@@ -118,12 +118,14 @@ def denies(path: tuple[Any, ...], part: Any) -> bool:
     )
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_damaged_objects_grant_only_what_is_plain(document: Any) -> None:
     check_form(consent_mode.read, document)
     assert granted(consent_mode.read(document)) == plainly_granted(document)
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_removing_a_part_never_grants(document: Any) -> None:
     check_removal(consent_mode.read, document, denies)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestration.consent.signals import document as looks
 from orchestration.consent.signals.signal import Signal
+from tests.unit.signals.objects import RULES
 
 SECONDS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000}
 
@@ -73,6 +74,7 @@ def test_moment_is_utc_or_nothing(value: Any, unit: looks.Unit, expected: str | 
     assert looks.moment(value, unit) == expected
 
 
+@RULES
 @given(st.integers(946_684_800, 4_102_444_799), st.sampled_from(sorted(SECONDS)))
 def test_moment_keeps_its_instant_and_no_other_unit_takes_it(second: int, unit: Any) -> None:
     number = second * SECONDS[unit]

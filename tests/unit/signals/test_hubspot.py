@@ -9,7 +9,7 @@ from hypothesis import given
 
 from orchestration.consent.signals import hubspot
 from orchestration.consent.signals.document import asked
-from tests.unit.signals.objects import answers, check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.objects import RULES, answers, check_form, check_removal, documents, fails, granted, values
 
 CONSENT = "CONSENT_WITH_NOTICE"
 WORDS_OF = {
@@ -253,12 +253,14 @@ def denies(path: tuple[Any, ...], part: Any) -> bool:
     return is_word or path[-1] in ("wideStatusType", "subscriptionType", "changeType", "legalBasis")
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_damaged_documents_grant_only_what_is_plain(document: Any) -> None:
     check_form(hubspot.read, document)
     assert granted(hubspot.read(document)) == plainly_granted(document)
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_removing_a_part_never_grants(document: Any) -> None:
     check_removal(hubspot.read, document, denies)

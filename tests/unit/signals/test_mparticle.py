@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from orchestration.consent.signals import mparticle
-from tests.unit.signals.objects import answers, check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.objects import RULES, answers, check_form, check_removal, documents, fails, granted, values
 
 MS = 1672531200000
 
@@ -133,12 +133,14 @@ def denies(path: tuple[Any, ...], part: Any) -> bool:
     return False
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_damaged_batches_grant_only_what_is_plain(document: Any) -> None:
     check_form(mparticle.read, document)
     assert granted(mparticle.read(document)) == plainly_granted(document)
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_removing_a_part_never_grants(document: Any) -> None:
     check_removal(mparticle.read, document, denies)

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from orchestration.consent.signals import rudderstack
 from orchestration.consent.signals.document import asked
-from tests.unit.signals.objects import answers, check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.objects import RULES, answers, check_form, check_removal, documents, fails, granted, values
 
 
 def stamped(**consent: Any) -> dict[str, Any]:
@@ -108,12 +108,14 @@ def denies(path: tuple[Any, ...], part: Any) -> bool:
     return "deniedConsentIds" in path
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_damaged_events_grant_only_what_is_plain(document: Any) -> None:
     check_form(rudderstack.read, document)
     assert granted(rudderstack.read(document)) == plainly_granted(document)
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_removing_a_part_never_grants(document: Any) -> None:
     check_removal(rudderstack.read, document, denies)

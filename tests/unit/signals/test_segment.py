@@ -10,7 +10,17 @@ from hypothesis import given
 
 from orchestration.consent.signals import segment
 from orchestration.consent.signals.document import asked
-from tests.unit.signals.objects import FIXTURES, answers, check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.objects import (
+    FIXTURES,
+    RULES,
+    answers,
+    check_form,
+    check_removal,
+    documents,
+    fails,
+    granted,
+    values,
+)
 
 VECTORS = FIXTURES / "segment_consent"
 needs_fixtures = pytest.mark.skipif(not VECTORS.is_dir(), reason="../shared/fixtures/segment_consent is absent")
@@ -148,12 +158,14 @@ def denies(path: tuple[Any, ...], part: Any) -> bool:
     return len(path) > 1 and path[-2] == "categoryPreferences" and part is not True
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_damaged_events_grant_only_what_is_plain(document: Any) -> None:
     check_form(segment.read, document)
     assert granted(segment.read(document)) == plainly_granted(document)
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_removing_a_part_never_grants(document: Any) -> None:
     check_removal(segment.read, document, denies)

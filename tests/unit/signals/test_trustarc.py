@@ -9,7 +9,7 @@ from hypothesis import given
 
 from orchestration.consent.signals import trustarc
 from orchestration.consent.signals.document import asked, moment
-from tests.unit.signals.objects import answers, check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.objects import RULES, answers, check_form, check_removal, documents, fails, granted, values
 
 MS = 1672531200000
 
@@ -198,12 +198,14 @@ def denies(path: tuple[Any, ...], part: Any) -> bool:
     return (path[-1] == "status" and part != "ACTIVE") or (path[-1] == "value" and part not in (True, *trustarc.OPT_IN))
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_damaged_documents_grant_only_what_is_plain(document: Any) -> None:
     check_form(trustarc.read, document)
     assert granted(trustarc.read(document)) == plainly_granted(document)
 
 
+@RULES
 @given(documents(GOLDENS, WORDS))
 def test_removing_a_part_never_grants(document: Any) -> None:
     check_removal(trustarc.read, document, denies)
