@@ -10,8 +10,8 @@ whatever the basis, and where none is stated. UNSUBSCRIBED and NOT_SUBSCRIBED re
 `all`, every e-mail: refused, or silent where a person did not opt out of it; never granted. One Signal per moment, and
 of what it does not name it says nothing.
 Values: recipient, subscriberIdString, objectId, portalId, eventId, occurredAt, timestamp, source, sourceOfStatus,
-channel, legalBasis, legalBasisExplanation, causedByEvent.id, subscriptionType,
-businessUnitId."""
+channel, legalBasis, legalBasisExplanation, causedByEvent.id, subscriptionType, businessUnitId; effectiveDate:
+timestamp or occurredAt, whichever a status, change or event has (a v3 status has none)."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def _parts(
 ) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     """The document and what its lists hold, down to statuses, changes and events, each with the values of it."""
     values = above | values_at(document, OWN, TIMES)
+    if time := values.get("timestamp") or values.get("occurredAt"):
+        values["effectiveDate"] = time
     yield document, values
     for found in (document[key] for key in LISTS if depth and isinstance(document.get(key), list)):
         for part in found[: MAX_ENTRIES + 1]:

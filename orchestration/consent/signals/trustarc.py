@@ -12,7 +12,8 @@ form: the id of the data field, granted only in a consent whose status is ACTIVE
 One Signal per consent and moment, which speaks of its own fields (a decision: of every category, `category.*`).
 Values: userId, anonymousId, timestamp, domain, source, id, dataSubjectId, createdDate, validityEndDate; of the consent
 that a field was given in: consent.id, consent.createdDate, consent.validityEndDate, consent.consentForm.id,
-consent.websiteSource; identifier.<name> of the data subject's identifiers."""
+consent.websiteSource; identifier.<name> of the data subject's identifiers; effectiveDate: consent.createdDate, or of a
+decision its timestamp."""
 
 from __future__ import annotations
 
@@ -68,6 +69,8 @@ def _decision(document: dict[str, Any], values: dict[str, str]) -> Signal:
     decision = document["consentDecision"]
     if not isinstance(decision, list) or len(decision) > MAX_CATEGORY:
         return broken("consentDecision is no list of categories", values)
+    if "timestamp" in values:
+        values = values | {"effectiveDate": values["timestamp"]}
     answers: dict[str, Answer] = {"category.*": "refused", f"required.{REQUIRED_CATEGORY}": "refused"}
     for number in decision if document.get("source") == "asserted" else []:
         if _is_category(number):
@@ -90,6 +93,8 @@ def _field(field: Any, document: dict[str, Any], values: dict[str, str]) -> Said
     if name is None:
         return ({}, values) if is_granted else None
     own = values_at(field, CONSENT_TEXTS, CONSENT_TIMES)
+    if "consent.createdDate" in own:
+        own["effectiveDate"] = own["consent.createdDate"]
     return {name: "granted" if is_granted else "refused"}, values | own
 
 

@@ -135,6 +135,7 @@ def test_values_of_a_status_and_of_a_change() -> None:
             "legalBasis": CONSENT,
             "legalBasisExplanation": "Ticked the box",
             "timestamp": "2023-01-01T00:00:00Z",
+            "effectiveDate": "2023-01-01T00:00:00Z",
         }
     ]
     time = "2023-01-01T00:00:00.000+00:00"
@@ -164,7 +165,7 @@ def test_webhook_of_an_opt_out_refuses_and_never_grants(event: Any, expected: di
     signals = hubspot.read([event])
     assert answers(signals) == [expected]
     assert signals[0].values["objectId"] == "123" and signals[0].values["eventId"] == "100"
-    assert signals[0].values["occurredAt"] == "2023-01-01T00:00:00.000+00:00"
+    assert signals[0].values["occurredAt"] == signals[0].values["effectiveDate"] == "2023-01-01T00:00:00.000+00:00"
 
 
 @pytest.mark.parametrize(

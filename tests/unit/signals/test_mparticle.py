@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 from orchestration.consent.signals import mparticle
+from orchestration.consent.signals.document import asked
 from tests.unit.signals.objects import RULES, answers, check_form, check_removal, documents, fails, granted, values
 
 MS = 1672531200000
@@ -41,11 +42,13 @@ def test_one_moment_and_document_is_one_signal() -> None:
     assert answers(signals) == [
         {"gdpr.analytics": "granted"},
         {"gdpr.ads": "refused", "ccpa.data_sale_opt_out": "refused"},
+        {"gdpr.*": "refused", "gdpr.ads": "silent", "gdpr.analytics": "silent"},
     ]
     assert values(signals)[0] == {
         "mpid": "42",
         "user_identities.email": "amy@example.com",
         "purpose.timestamp_unixtime_ms": "2023-01-01T00:00:00.000+00:00",
+        "effectiveDate": "2023-01-01T00:00:00.000+00:00",
         "purpose.document": "v3",
         "purpose.location": "17 Cherry Tree Lane",
         "purpose.hardware_id": "idfa:1",
@@ -53,7 +56,8 @@ def test_one_moment_and_document_is_one_signal() -> None:
 
 
 def test_purposes_with_times_of_their_own_are_signals_of_their_own() -> None:
-    signals = mparticle.read(GOLDENS[1])
+    *signals, rest = mparticle.read(GOLDENS[1])
+    assert asked(rest, "gdpr.ads", mparticle.PARTIAL) == "silent" and "effectiveDate" not in rest.values
     assert answers(signals) == [{"gdpr.analytics": "granted"}, {"gdpr.ads": "granted"}]
     assert [value["purpose.timestamp_unixtime_ms"][-12:] for value in values(signals)] == [
         "00.000+00:00",
@@ -77,7 +81,7 @@ def test_purposes_with_times_of_their_own_are_signals_of_their_own() -> None:
 )
 def test_consented_means_the_opposite_in_ccpa(consented: Any, gdpr: str, ccpa: str) -> None:
     signals = mparticle.read(batch(gdpr={"p": given_at(consented)}, ccpa={"data_sale_opt_out": given_at(consented)}))
-    assert answers(signals) == [{"gdpr.p": gdpr, "ccpa.data_sale_opt_out": ccpa}]
+    assert answers(signals)[0] == {"gdpr.p": gdpr, "ccpa.data_sale_opt_out": ccpa}
 
 
 @pytest.mark.parametrize("purpose", [None, True, "granted", [], {}, {"timestamp_unixtime_ms": MS}])
@@ -86,9 +90,21 @@ def test_purpose_that_is_not_answered_is_refused(purpose: Any) -> None:
     assert mparticle.read(batch(gdpr={"p": purpose}))[0].answers == {"gdpr.p": "refused"}
 
 
-@pytest.mark.parametrize("document", [{"mpid": 1}, {"consent_state": None}, {"consent_state": {}}, batch(gdpr=None)])
-def test_absent_state_answers_nothing(document: Any) -> None:
-    assert [(dict(signal.answers), signal.problem) for signal in mparticle.read(document)] == [({}, None)]
+@pytest.mark.parametrize("document", [{"mpid": 1}, {"consent_state": None}])
+def test_absent_state_refuses_every_code(document: Any) -> None:
+    (signal,) = mparticle.read({**document, "timestamp_unixtime_ms": MS})
+    assert signal.answers == {"*": "refused"} and signal.problem is None
+    assert signal.values["effectiveDate"] == "2023-01-01T00:00:00.000+00:00"
+    assert asked(signal, "ccpa.data_sale_opt_out", mparticle.PARTIAL) == "refused"
+
+
+@pytest.mark.parametrize("state", [{}, {"gdpr": None}, {"gdpr": {}}, {"gdpr": {"analytics": given_at(True)}}])
+def test_purpose_that_is_no_longer_in_the_state_is_refused_as_of_the_batch(state: Any) -> None:
+    last = mparticle.read({**batch(**state), "timestamp_unixtime_ms": MS + 7})[-1]
+    assert asked(last, "gdpr.ads", mparticle.PARTIAL) == "refused"
+    assert asked(last, "gdpr.analytics", mparticle.PARTIAL) == ("silent" if state.get("gdpr") else "refused")
+    assert asked(last, "ccpa.data_sale_opt_out", mparticle.PARTIAL) is None
+    assert last.values["effectiveDate"] == "2023-01-01T00:00:00.007+00:00"
 
 
 @pytest.mark.parametrize(

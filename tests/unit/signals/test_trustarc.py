@@ -124,6 +124,7 @@ def test_values_tell_whom_when_and_which_form() -> None:
             "consent.id": "c1",
             "consent.createdDate": "2023-01-01T00:00:00.000+00:00",
             "consent.consentForm.id": "form1",
+            "effectiveDate": "2023-01-01T00:00:00.000+00:00",
         }
     ]
     assert values(trustarc.read(GOLDENS[0]))[0]["userId"] == "u1"
