@@ -109,7 +109,7 @@ class GppAnswers(Mapping[str, Answer]):
     def __getitem__(self, code: str) -> Answer:
         if code in self._plain:
             return self._plain[code]
-        name, _, inner = code.partition(".")
+        name, _, inner = code.partition(".") if isinstance(code, str) else ("", "", "")
         if name not in self._parts:
             raise KeyError(code)
         return self._parts[name][inner]
