@@ -12,7 +12,6 @@ SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 # Encoders fill the last field up to whole characters (6 bits), bytes (8) or base64 quanta (24 bits), all with zeros:
 # 23 bits is the most that such filling leaves. More is content that no field accounts for.
 FILL = 23
-_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class FormatError(Exception):
@@ -27,8 +26,7 @@ class Reader:
     def __init__(self, segment: str) -> None:
         if SEGMENT.fullmatch(segment) is None:
             raise FormatError("a segment is empty or not base64url")
-        whole = segment + "A" * (-len(segment) % 4)
-        self.data = a2b_base64(whole.encode("ascii").translate(_STANDARD))
+        self.data = a2b_base64((segment + "A" * (-len(segment) % 4)).replace("-", "+").replace("_", "/"))
         self.length = 6 * len(segment)
         self.at = 0
 

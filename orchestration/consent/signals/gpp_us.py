@@ -74,19 +74,22 @@ def _listed(layout: Layout, segments: list[str]) -> list[str]:
 
 
 def _core(layout: Layout, segment: str) -> dict[str, tuple[int, ...]]:
-    fields = _values(Reader(segment), layout.fields)
-    if not layout.headed and fields["Version"] != (layout.version,):
+    if not layout.headed and Reader(segment[:1]).take(6) != layout.version:
         raise FormatError("a version of a section that is not known")
+    fields = _values(Reader(segment), layout.fields)
     if fields[COVERED] == (0,):  # 1 yes, 2 no; 0 is not a value
         raise FormatError("a covered transaction that is neither yes nor no")
     return fields
 
 
 def _values(reader: Reader, layout: tuple[tuple[str, int], ...]) -> dict[str, tuple[int, ...]]:
+    left = sum(count * (6 if name in SIX_BITS else 2) for name, count in layout)
+    whole = reader.take(left)
     fields = {}
     for name, count in layout:
-        bits = 6 if name in SIX_BITS else 2
-        fields[name] = tuple(reader.take(bits) for _ in range(count))
+        bits, mask = (6, 63) if name in SIX_BITS else (2, 3)
+        left -= bits * count
+        fields[name] = tuple((whole >> (left + bits * place)) & mask for place in reversed(range(count)))
         if bits == 2 and 3 in fields[name]:
             raise FormatError("a value that no field has")
     reader.finish()

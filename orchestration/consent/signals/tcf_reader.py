@@ -123,8 +123,9 @@ def _publisher(reader: Reader) -> Publisher:
 
 def _vendors(reader: Reader) -> Ids:
     """MaxVendorId, and a bit per vendor or ranges of vendors that hold."""
-    last = reader.take(16)
-    if not reader.take(1):
+    head = reader.take(17)
+    last = head >> 1
+    if not head & 1:
         return Ids(last, reader.take(last))
     field, previous = 0, 0
     for start, end in reader.ranges():
