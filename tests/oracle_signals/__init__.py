@@ -1,4 +1,4 @@
 """Second, plain readers of the signal formats, written from the specifications with strings of 0 and 1 and plain loops.
 
-Not here: speed, encoders, and anything imported from the readers they check. Each module has `answer(text, code)`:
-granted, silent or refused, where a text that does not add up and a code that is not there are refused."""
+Not here: speed, encoders, and anything imported from the readers they check. Each module of a format has
+`answers(text)`: for a code granted, silent or refused, where what does not add up or is not there is refused."""

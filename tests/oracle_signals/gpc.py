@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 
-def answer(text: str, code: str) -> str:
-    if code != "gpc" or (len(text) == 1 and text[0] == "1"):
-        return "refused"
-    return "silent"
+
+def answers(text: str) -> Callable[[str], str]:
+    on = len(text) == 1 and text[0] == "1"
+    return lambda code: "silent" if code == "gpc" and not on else "refused"

@@ -5,6 +5,8 @@ are those documents' tables of fields, in their order: `name` two bits, `name:N`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.oracle_signals import tcf, us_privacy
 from tests.oracle_signals.bit_text import NotSoundError, bits_of, cut, nothing_left
 
@@ -101,25 +103,34 @@ NOTICES = {
 FIBONACCI = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597]
 
 
-def answer(text: str, code: str) -> str:
+def answers(text: str) -> Callable[[str], str]:
     try:
-        sections = sections_of(text)
-        read = {section: fields_of(section, part) for section, part in sections.items() if section in NAMES}
-        if 2 in sections:
-            tcf.told_by(sections[2])
-        if 6 in sections and not is_us_privacy(sections[6]):
-            raise NotSoundError
+        return read(sections_of(text))
     except NotSoundError:
-        return "refused"
-    name, _, rest = code.partition(".")
-    if name == "tcfeu2" and 2 in sections:
-        return tcf.answer(sections[2], rest) if rest else "granted"
-    if name == "uspv1" and 6 in sections:
-        return us_privacy.answer(sections[6], rest) if rest else "granted"
-    for section, fields in read.items():
-        if NAMES[section] == name:
-            return choice(section, fields, rest) if rest else "granted"
-    return "refused"
+        return lambda code: "refused"
+
+
+def read(sections: dict[int, str]) -> Callable[[str], str]:
+    inner: dict[str, Callable[[str], str]] = {}  # section name → what it answers to the rest of a code
+    for section, part in sections.items():
+        if section == 2:
+            tcf.told_by(part)
+            inner["tcfeu2"] = tcf.answers(part)
+        elif section == 6:
+            if not is_us_privacy(part):
+                raise NotSoundError
+            inner["uspv1"] = us_privacy.answers(part)
+        elif section in NAMES:
+            fields = fields_of(section, part)
+            inner[NAMES[section]] = lambda rest, section=section, fields=fields: choice(section, fields, rest)  # type: ignore[misc]
+
+    def answer(code: str) -> str:
+        name, dot, rest = code.partition(".")
+        if name not in inner:
+            return "refused"
+        return inner[name](rest) if dot else "granted"
+
+    return answer
 
 
 def is_us_privacy(text: str) -> bool:

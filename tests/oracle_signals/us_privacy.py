@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 
-def answer(text: str, code: str) -> str:
+
+def answers(text: str) -> Callable[[str], str]:
     """Silent where the law does not apply, or where there was a notice and the consumer did not opt out."""
-    if code == "sale" and text == "1---":
-        return "silent"
-    if code == "sale" and len(text) == 4 and text[:3] == "1YN" and text[3] in "YN-":
-        return "silent"
-    return "refused"
+    told = len(text) == 4 and text[:3] == "1YN" and text[3] in "YN-"
+    return lambda code: "silent" if code == "sale" and (told or text == "1---") else "refused"

@@ -285,7 +285,7 @@ def test_a_string_that_does_not_add_up_is_malformed_as_a_whole(text: str) -> Non
     signal = gpp.decode(text)
     assert signal.problem is not None
     assert not signal.answers
-    assert oracle.answer(text, "usnat") == oracle.answer(text, "tcfeu2.purpose.1") == "refused"
+    assert oracle.answers(text)("usnat") == oracle.answers(text)("tcfeu2.purpose.1") == "refused"
 
 
 @pytest.mark.parametrize(
@@ -318,13 +318,11 @@ def test_a_us_section_fits_one_form_only(section: UsSection) -> None:
 def test_every_answer_is_that_of_the_plain_reader_damaged_or_not(sections: dict[int, Any], seed: int) -> None:
     text = gpp.encode(sections)
     for each in (text, flipped(text, random.Random(seed))):
-        signal = gpp.decode(each)
-        codes = [code for code in some_codes(signal) if not code.startswith("tcfeu2.")]
-        codes += [code for code in some_codes(signal) if code.startswith("tcfeu2.")][::400]
-        for code in codes:
-            assert signal.answers[code] == oracle.answer(each, code), code
+        signal, plain = gpp.decode(each), oracle.answers(each)
+        for code in some_codes(signal):
+            assert signal.answers[code] == plain(code), code
         for code in ("tcfeu2", "uspv1", "uspv1.sale", "usnat.sale", "usca.gpc", "usva.gpc", "usin.sensitive_data.1"):
-            assert signal.answers.get(code, "refused") == oracle.answer(each, code), code
+            assert signal.answers.get(code, "refused") == plain(code), code
 
 
 @given(gpp_sections())

@@ -301,7 +301,7 @@ def test_a_string_that_does_not_add_up_is_malformed(text: str) -> None:
     signal = tcf.decode(text)
     assert signal.problem is not None
     assert not signal.answers
-    assert oracle.answer(text, "purpose.1") == "refused"
+    assert oracle.answers(text)("purpose.1") == "refused"
 
 
 def test_the_unsound_strings_differ_from_sound_ones_only_in_what_they_name() -> None:

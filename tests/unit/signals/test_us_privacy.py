@@ -60,7 +60,7 @@ def test_a_us_privacy_string_answers_for_sale(text: str, sale: str) -> None:
 def test_every_us_privacy_string_is_answered_as_by_the_plain_reader() -> None:
     for parts in product("YN-", repeat=3):
         text = us_privacy.encode(*parts)
-        assert us_privacy.decode(text).answers["sale"] == plain.answer(text, "sale")
+        assert us_privacy.decode(text).answers["sale"] == plain.answers(text)("sale")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_public_gpc_header_is_read_as_expected(vector: dict[str, Any]) -> None
 def test_only_exactly_one_is_a_gpc_signal(text: str) -> None:
     signal = gpc.decode(text)
     assert dict(signal.answers) == {"gpc": "refused" if text == "1" else "silent"}
-    assert signal.answers["gpc"] == plain_gpc.answer(text, "gpc")
+    assert signal.answers["gpc"] == plain_gpc.answers(text)("gpc")
 
 
 @pytest.mark.parametrize("text", [None, 1, True, b"1", ["1"]])
