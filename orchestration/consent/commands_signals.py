@@ -17,7 +17,7 @@ from orchestration.consent.signals.registry import NAMES, format_of
 from orchestration.consent.signals.signal import Signal, malformed
 from orchestration.errors import ExitCode
 
-MOST_SHOWN = 2_000  # answers: a TC string that consents to every vendor has 1,000
+MOST_SHOWN = 2_000  # of what is refused or silent: a TC string can name 65,535 vendors
 
 
 @click.command("decode")
@@ -57,10 +57,13 @@ def _signals(name: str, text: str) -> list[Signal]:
 
 def _shown(signal: Signal) -> dict[str, Any]:
     answers: Mapping[str, str] = {} if signal.problem else signal.answers
-    listed = [code for code, _ in zip(answers, range(MOST_SHOWN), strict=False)]
+    told: dict[str, list[str]] = {"granted": [], "refused": [], "silent": []}
+    for code, answer in answers.items():
+        if answer == "granted" or len(told[answer]) < MOST_SHOWN:
+            told[answer].append(code)
     return {
         "problem": signal.problem,
-        **{word: [code for code in listed if answers[code] == word] for word in ("granted", "refused", "silent")},
+        **told,
         "values": dict(signal.values),
         "fields": dict(signal.fields),
     }

@@ -1,5 +1,5 @@
-"""The second reader of OneTrust's documents: what purposes grant, less what any of them refuses. Written from OneTrust's
-API pages and not from the reader that it checks, of which it imports nothing."""
+"""The second reader of OneTrust's documents: what purposes grant, less what any of them refuses. Written from
+OneTrust's API pages and not from the reader that it checks, of which it imports nothing."""
 
 from __future__ import annotations
 

@@ -137,7 +137,11 @@ def segment(**consent_object: Any) -> dict[str, Any]:
             "anonymousId": COOKIE, "context": consent_object}  # fmt: skip
 
 
-FORM = "form_no,time,controller,method,notice_id,notice_version,language,place,actor,evidence,phone,sms,newsletter,registration\n"
+FORM = (
+    "form_no,time,controller,method,notice_id,notice_version,language,place,actor,evidence,phone,sms,newsletter,"
+    "registration\nf1,2026-11-10 16:00:00,shop,signed_form,privacy,2,zh-CN,store-xuhui,staff-7,box 3,"
+    f"{PHONE},同意,否,\n"
+)
 REQUEST = {
     "regulation": "gdpr", "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798",
     "subject_request_type": "erasure", "submitted_time": AT, "api_version": "2.0",
@@ -194,7 +198,7 @@ GOLDEN: list[tuple[str, Any, list[str]]] = [
     ("wechat", popup("tmpl-1", "reject"), ["openid: closed wechat_mp tpl:tmpl-1"]),
     ("wecom", wecom("del_follow_user"), ["external_userid: closed wecom adv:wangli"]),
     ("wecom", wecom("add_external_contact"), ["external_userid: open wecom adv:wangli"]),
-    ("form", FORM + f"f1,2026-11-10 16:00:00,shop,signed_form,privacy,2,zh-CN,store-xuhui,staff-7,box 3,{PHONE},同意,否,\n",
+    ("form", FORM,
      ["phone: grant sms_marketing", "phone: deny email_marketing", "phone: deny registration"]),
     ("opendsr", REQUEST, ["request: erasure received"]),
     ("opendsr", {**REQUEST, "subject_request_type": "access"}, ["request: access received"]),
