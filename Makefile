@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help install run dev test test-slow test-worlds lint bench bench-gate bench-identity bench-ingestion bench-ledger \
-	bench-nightly bench-run constraints clean
+	bench-nightly bench-run bench-signals fuzz constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -61,9 +61,16 @@ bench-nightly: $(VENV)/.dev ## What of a night's work grows with history: 20,000
 bench-run: install ## Tell where the seconds of a run on an unchanged home go
 	$(BIN)/python -m tests.bench_run
 
+bench-signals: $(VENV)/.dev ## Consent strings decoded per second and core
+	$(BIN)/python -m tests.bench_signals
+
+fuzz: build/fuzz/.installed ## Damaged input for each signal decoder for 10 minutes each (FORMATS, SECONDS)
+	for name in $(or $(FORMATS),$(shell $(BIN)/python -c 'from orchestration.consent.signals.registry import NAMES; print(*NAMES)')); do \
+		PYTHONPATH=build/fuzz $(BIN)/python -m tests.fuzz_signals --format $$name --seconds $(or $(SECONDS),600) || exit 1; done
+
 constraints: ## Renew constraints.txt from what pyproject.toml resolves to today
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
-	build/resolve/bin/python -m pip install -q -e '.[dev]' polars pyspark
+	build/resolve/bin/python -m pip install -q -e '.[dev]' polars pyspark atheris
 	{ echo "# Exact versions that were tested together; no hosts, no hashes. Renew with: make constraints"; \
 	  build/resolve/bin/python -m pip freeze --exclude-editable --exclude assent; } > constraints.txt
 
@@ -90,3 +97,9 @@ $(VENV)/.dev: $(VENV)/.installed
 build/peers/.installed: $(VENV)/.dev
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --target build/peers polars pyspark
 	@touch $@
+
+# Atheris guides the inputs of `make fuzz` by coverage; where there is none for this Python, they are seeded damage.
+build/fuzz/.installed: $(VENV)/.dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --target build/fuzz atheris \
+		|| echo "no Atheris here: our own seeded damage instead"
+	@mkdir -p build/fuzz && touch $@
