@@ -74,10 +74,10 @@ def _document(document: dict[str, Any]) -> list[Signal]:
     parts = list(islice(_parts(document, {}, 2), MAX_ENTRIES + 1))
     if len(parts) > MAX_ENTRIES:
         return [broken(f"more than {MAX_ENTRIES} statuses", subject)]
-    if len(parts) == 1 and not _is_entry(document) and not any(isinstance(document.get(key), list) for key in LISTS):
+    if not _is_entry(document) and not _holds_lists(document):
         return [broken("no subscription status and no event", subject)]
     entries = parts[:1] if _is_entry(document) else []
-    entries += [part for part in parts[1:] if _is_entry(part[0]) or "status" in part[0] or "change" in part[0]]
+    entries += [part for part in parts[1:] if _is_entry(part[0]) or not _holds_lists(part[0])]
     said = [_said(part, values) for part, values in entries]
     if None in said:
         return [broken("a status that does not tell of which subscription", subject)]
@@ -94,12 +94,15 @@ def _parts(
     yield document, values
     for found in (document[key] for key in LISTS if depth and isinstance(document.get(key), list)):
         for part in found[: MAX_ENTRIES + 1]:
-            if isinstance(part, dict):
-                yield from _parts(part, values, depth - 1)
+            yield from _parts(part if isinstance(part, dict) else {}, values, depth - 1)
 
 
 def _is_entry(part: dict[str, Any]) -> bool:
     return any(key in part for key in NAMING)
+
+
+def _holds_lists(part: dict[str, Any]) -> bool:
+    return any(isinstance(part.get(key), list) for key in LISTS)
 
 
 def _said(entry: dict[str, Any], values: dict[str, str]) -> Said | None:

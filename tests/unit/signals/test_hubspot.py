@@ -215,12 +215,14 @@ def plainly_granted(document: Any) -> set[str]:
         return set()
     inner = document["timeline"] if isinstance(document.get("timeline"), list) else []
     others = {code for one in inner if isinstance(one, dict) for code in plainly_granted({**one, "timeline": 0})}
-    rows = [document]
+    places = ("subscriptionStatuses", "results", "statuses", "changes")
+    levels: list[list[Any]] = [[document]]
     for _ in range(2):
-        lists = [
-            row[key] for row in rows for key in ("subscriptionStatuses", "results", "statuses", "changes") if key in row
-        ]
-        rows += [row for lot in lists if type(lot) is list for row in lot if isinstance(row, dict) and row not in rows]
+        lists = [row[key] for row in levels[-1] if type(row) is dict for key in places if key in row]
+        levels.append([row for lot in lists if type(lot) is list for row in lot])
+    rows = [row for level in levels for row in level]
+    if any(type(row) is not dict for row in rows):
+        return others
     yes: set[str] = set()
     no: set[str] = set()
     for row in rows:
@@ -230,8 +232,8 @@ def plainly_granted(document: Any) -> set[str]:
         if not is_change and ("changeType" in row or ("isActive" in row and "status" not in row)):
             continue
         keys = [row[key] for key in ("subscriptionId", "id") if row.get(key) is not None]
-        is_inside = row is not document and ("status" in row or "change" in row)
-        if "subscriptionId" not in row and "id" not in row and not is_change and not is_inside:
+        is_named = any(key in row for key in ("subscriptionId", "id")) or is_change
+        if not is_named and (row is document or any(type(row.get(key)) is list for key in places)):
             continue
         if not keys or len({str(key) for key in keys}) > 1 or not all(map(is_id, keys)):
             return others
