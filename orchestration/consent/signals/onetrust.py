@@ -113,7 +113,7 @@ def _purpose(purpose: Any, document: dict[str, Any], values: dict[str, str]) -> 
 
 def _is_test(document: dict[str, Any]) -> bool:
     flags = [document.get(key) for key in ("test", "testDataSubject")]
-    return any(flag not in (None, False, "false") for flag in flags)
+    return not all(flag is None or flag is False or flag == "false" for flag in flags)
 
 
 def _is_there(value: Any) -> bool:

@@ -163,7 +163,7 @@ def test_withdrawal_date_in_a_webhook_withdraws() -> None:
     assert signal.values["withdrawalDate"] == signal.values["effectiveDate"] == "2018-12-03T10:15:31.000+00:00"
 
 
-@pytest.mark.parametrize("flag", [True, "true", "yes", 1])
+@pytest.mark.parametrize("flag", [True, "true", "yes", 1, 0, "", []])
 def test_test_subjects_grant_nothing(flag: Any) -> None:
     assert granted(onetrust.read(details(profile(), testDataSubject=flag))) == set()
     assert granted(onetrust.read(receipt({"Id": P, "TransactionType": "CONFIRMED"}, test=flag))) == set()
