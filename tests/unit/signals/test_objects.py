@@ -30,6 +30,7 @@ from tests.unit.signals import (
     test_snowplow,
     test_trustarc,
 )
+from tests.unit.signals.documents import ANY_JSON
 from tests.unit.signals.objects import RULES, check_form, documents, granted
 
 READERS: dict[ModuleType, Any] = {
@@ -43,10 +44,6 @@ READERS: dict[ModuleType, Any] = {
     trustarc: test_trustarc,
 }
 each_reader = pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__.rsplit(".", 1)[-1])
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-ANY_JSON = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-)
 
 
 @each_reader
