@@ -11,7 +11,7 @@ passed over and listed in the field `unread`: they answer nothing, so nothing th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestration.consent.signals import tcf, us_privacy
@@ -19,12 +19,16 @@ from orchestration.consent.signals.bits import FormatError, Reader, Writer
 from orchestration.consent.signals.gpp_ranges import put_ids, take_ids
 from orchestration.consent.signals.gpp_sections import BY_SECTION
 from orchestration.consent.signals.gpp_us import UsSection, answers, read_section, write_section
+from orchestration.consent.signals.lazy_fields import LazyFields
 from orchestration.consent.signals.signal import MAX_SIGNAL, Answer, Signal, malformed
 from orchestration.consent.signals.tcf_model import TcString
 
 HEADER_TYPE, GPP_VERSION = 3, 1
-TCF_EU, TCF_NAME = 2, "tcfeu2"
-USP, USP_NAME = 6, "uspv1"
+# Section ID → the name that its codes begin with, and how the format is read that stands there unchanged.
+INNER: Mapping[int, tuple[str, Callable[[str], Signal]]] = {
+    2: ("tcfeu2", tcf.decode),
+    6: ("uspv1", us_privacy.decode),
+}
 _SECTION = re.compile(r"[A-Za-z0-9_.-]+")  # what may stand between two `~`
 
 
@@ -67,28 +71,32 @@ def _text(section: TcString | UsSection | str) -> str:
     return write_section(section) if isinstance(section, UsSection) else section
 
 
-def _signal(sections: Mapping[int, str]) -> Signal:
+def _signal(texts: Mapping[int, str]) -> Signal:
     plain: dict[str, Answer] = {}
-    parts: dict[str, Mapping[str, Answer]] = {}
-    values: dict[str, str] = {}
-    fields: dict[str, Any] = {"sections": list(sections), "unread": []}
-    for number, text in sections.items():
+    sections: list[UsSection] = []
+    inner: dict[str, Signal] = {}
+    for number, text in texts.items():
         if number in BY_SECTION:
-            section = read_section(number, text)
-            plain |= answers(section)
-            fields[section.layout.name] = _written(section)
-        elif number in (TCF_EU, USP):
-            name = TCF_NAME if number == TCF_EU else USP_NAME
-            inner = tcf.decode(text) if number == TCF_EU else us_privacy.decode(text)
-            if inner.problem is not None:
-                raise FormatError(f"section {number}: {inner.problem}")
+            sections.append(read_section(number, text))
+            plain |= answers(sections[-1])
+        elif number in INNER:
+            name, decode_inner = INNER[number]
+            inner[name] = decode_inner(text)
+            if inner[name].problem is not None:
+                raise FormatError(f"section {number}: {inner[name].problem}")
             plain[name] = "granted"
-            parts[name] = inner.answers
-            values |= {f"{name}.{key}": value for key, value in inner.values.items()}
-            fields[name] = inner.fields
-        else:
-            fields["unread"].append(number)
-    return Signal(GppAnswers(plain, parts), values, None, fields)
+    values = {f"{name}.{key}": value for name, signal in inner.items() for key, value in signal.values.items()}
+    parts = {name: signal.answers for name, signal in inner.items()}
+    return Signal(GppAnswers(plain, parts), values, None, LazyFields(lambda: _fields(list(texts), sections, inner)))
+
+
+def _fields(ids: list[int], sections: list[UsSection], inner: Mapping[str, Signal]) -> dict[str, Any]:
+    return {
+        "sections": ids,
+        "unread": [number for number in ids if number not in BY_SECTION and number not in INNER],
+        **{name: dict(signal.fields) for name, signal in inner.items()},
+        **{section.layout.name: _written(section) for section in sections},
+    }
 
 
 def _written(section: UsSection) -> dict[str, Any]:

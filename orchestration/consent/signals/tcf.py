@@ -8,10 +8,11 @@ without its disclosed vendors. A string of global scope (`isServiceSpecific` 0) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestration.consent.signals.bits import FormatError
+from orchestration.consent.signals.lazy_fields import LazyFields
 from orchestration.consent.signals.signal import MAX_SIGNAL, Signal, malformed
 from orchestration.consent.signals.tcf_answers import TcAnswers
 from orchestration.consent.signals.tcf_model import Ids, TcString, instant
@@ -53,32 +54,7 @@ def signal_of(string: TcString) -> Signal:
         "tcfPolicyVersion": str(string.policy_version),
         "publisherCC": string.publisher_country,
     }
-    return Signal(TcAnswers(string), values, None, TcFields(string))
-
-
-class TcFields(Mapping[str, Any]):
-    """Everything a TC string says, by the names of the specification; made only when somebody reads it."""
-
-    __slots__ = ("_fields", "_string")
-
-    def __init__(self, string: TcString) -> None:
-        self._string = string
-        self._fields: dict[str, Any] | None = None
-
-    def __getitem__(self, name: str) -> Any:
-        return self._all[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    @property
-    def _all(self) -> dict[str, Any]:
-        if self._fields is None:
-            self._fields = _fields(self._string)
-        return self._fields
+    return Signal(TcAnswers(string), values, None, LazyFields(lambda: _fields(string)))
 
 
 def _fields(string: TcString) -> dict[str, Any]:

@@ -243,6 +243,7 @@ def test_the_sections_of_other_formats_answer_behind_their_names() -> None:
     assert signal.answers["uspv1.sale"] == "refused"
     assert signal.values["tcfeu2.created"] == "2026-04-02T00:00:00+00:00"
     assert signal.fields["unread"] == [5]
+    assert json.loads(json.dumps(dict(signal.fields)))["usnat"]["SaleOptOut"] == 2
     assert signal.fields["tcfeu2"]["cmpId"] == 31
     assert len(list(signal.answers)) == len(signal.answers)
     for code in ("tcfca", "tcfeu2.", "tcfeu2.vendor.756", "uspv1.", "usca", "usnat.", "", ".sale", 7):
