@@ -46,13 +46,12 @@ class Reader:
         window = self.take(left)
         found = []
         for _ in range(count):
-            several = (window >> (left - 1)) & 1 if left else 0
+            several = left > 0 and (window >> (left - 1)) & 1
             left -= 33 if several else 17
             if left < 0:
                 raise FormatError("a segment ends before its fields do")
-            entry = window >> left
-            end = entry & 0xFFFF
-            start = (entry >> 16) & 0xFFFF if several else end
+            end = (window >> left) & 0xFFFF
+            start = (window >> (left + 16)) & 0xFFFF if several else end
             if not 0 < start <= end:
                 raise FormatError("a range that ends before it starts")
             found.append((start, end))

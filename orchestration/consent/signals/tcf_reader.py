@@ -131,7 +131,7 @@ def _vendors(reader: Reader) -> Ids:
     for start, end in reader.ranges():
         if start <= previous or end > last:
             raise FormatError("vendor ranges that do not ascend, or end after the last vendor")
-        field |= ((1 << (end - start + 1)) - 1) << (last - end)
+        field |= (1 << (last - start + 1)) - (1 << (last - end))
         previous = end
     return Ids(last, field)
 
@@ -154,5 +154,5 @@ def _restriction(reader: Reader) -> Restriction:
     last = max(end for _, end in ranges)
     field = 0
     for start, end in ranges:
-        field |= ((1 << (end - start + 1)) - 1) << (last - end)
+        field |= (1 << (last - start + 1)) - (1 << (last - end))
     return Restriction(purpose, kind, Ids(last, field))
