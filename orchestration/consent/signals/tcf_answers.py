@@ -18,7 +18,9 @@ from orchestration.consent.signals.signal import Answer
 from orchestration.consent.signals.tcf_model import NONE, POLICY_2_2, PURPOSES, Ids, TcString
 
 _CODE = re.compile(r"([a-z_]+)\.([1-9][0-9]{0,4})(?:\.([a-z_]+)\.([1-9][0-9]?))?")
-_FORBIDS_CONSENT, _FORBIDS_INTEREST = (0, 2), (0, 1)  # restriction types: not allowed, interest only; or consent only
+_FORBIDS = {"vendor": (0, 2), "vendor_li": (0, 1)}  # restriction types: 0 not allowed, 1 consent only, 2 interest only
+# Purpose 1 has no legitimate interest; v2.2 took it from purposes 3 to 6 as well.
+_PURPOSE_1, _NO_INTEREST = Ids.of((1,), PURPOSES), Ids.of((1, 3, 4, 5, 6), PURPOSES)
 _PAIRS = {"vendor": "purpose", "vendor_li": "purpose_li"}  # what a vendor's basis is joined with
 
 
@@ -26,11 +28,12 @@ class TcAnswers(Mapping[str, Answer]):
     """A mapping over every code the string speaks of. Pairs are there only for vendors and purposes that both hold: a
     string can name 65,535 vendors, so ask for a code rather than walk through all."""
 
-    __slots__ = ("_sets", "_string")
+    __slots__ = ("_barred", "_sets", "_string")
 
     def __init__(self, string: TcString) -> None:
         self._string = string
         self._sets: dict[str, Ids] | None = None
+        self._barred: dict[tuple[str, int], Ids] | None = None
 
     def __getitem__(self, code: str) -> Answer:
         found = _CODE.fullmatch(code) if isinstance(code, str) else None
@@ -65,11 +68,19 @@ class TcAnswers(Mapping[str, Answer]):
         return self._sets
 
     def _restricted(self, name: str, vendor: int, purpose: int) -> bool:
-        kinds = _FORBIDS_CONSENT if name == "vendor" else _FORBIDS_INTEREST
-        return any(
-            restriction.purpose == purpose and restriction.kind in kinds and restriction.vendors.has(vendor)
-            for restriction in self._string.restrictions
-        )
+        if self._barred is None:
+            self._barred = _forbidden(self._string)
+        return self._barred.get((name, purpose), NONE).has(vendor)
+
+
+def _forbidden(string: TcString) -> dict[tuple[str, int], Ids]:
+    """Of each purpose the vendors that publisher restrictions take its consent, or its legitimate interest, from."""
+    last = max((restriction.vendors.last for restriction in string.restrictions), default=0)
+    fields: dict[tuple[str, int], int] = {}
+    for purpose, kind, vendors in string.restrictions:
+        for name in (name for name, kinds in _FORBIDS.items() if kind in kinds):
+            fields[name, purpose] = fields.get((name, purpose), 0) | vendors.field << (last - vendors.last)
+    return {key: Ids(last, field) for key, field in fields.items()}
 
 
 def _effective(string: TcString) -> dict[str, Ids]:
@@ -78,11 +89,11 @@ def _effective(string: TcString) -> dict[str, Ids]:
     if not string.service_specific:  # "When a Vendor encounters [such] a TC String [...] it is considered invalid"
         return {name: Ids(ids.last, 0) for name, ids in sets.items()}
     if string.purpose_one_treatment:  # purpose 1 was not disclosed at all
-        sets["purpose"] = _without(sets["purpose"], 1)
-    # Purpose 1 has no legitimate interest; v2.2 took it from purposes 3 to 6 as well.
-    denied = (1, 3, 4, 5, 6) if string.policy_version >= POLICY_2_2 else (1,)
-    for name in sets.keys() & {"purpose_li", "publisher_li"}:
-        sets[name] = _without(sets[name], *denied)
+        sets["purpose"] = _without(sets["purpose"], _PURPOSE_1)
+    denied = _NO_INTEREST if string.policy_version >= POLICY_2_2 else _PURPOSE_1
+    sets["purpose_li"] = _without(sets["purpose_li"], denied)
+    if string.publisher is not None:
+        sets["publisher_li"] = _without(sets["publisher_li"], denied)
     if string.needs_disclosure:  # up to v2.2 the disclosed vendors were a record for the CMP and bound nobody
         shown = string.vendors_disclosed or NONE
         sets.update({name: _shown(sets[name], shown) for name in _PAIRS})
@@ -105,8 +116,8 @@ def _written(string: TcString) -> dict[str, Ids]:
     return sets
 
 
-def _without(ids: Ids, *numbers: int) -> Ids:
-    return Ids(ids.last, ids.field & ~Ids.of(numbers, PURPOSES).field)
+def _without(ids: Ids, others: Ids) -> Ids:
+    return Ids(ids.last, ids.field & ~others.field)
 
 
 def _shown(vendors: Ids, shown: Ids) -> Ids:

@@ -46,7 +46,7 @@ def test_the_fuzzer_finds_a_decoder_that_pads_what_was_cut(monkeypatch: pytest.M
 
 
 def test_the_fuzzer_finds_a_decoder_that_forgets_restrictions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcf_answers, "_FORBIDS_CONSENT", (0,))
+    monkeypatch.setattr(tcf_answers, "_FORBIDS", {"vendor": (0,), "vendor_li": (0, 1)})
     fails(target("tcf"))
 
 
