@@ -93,7 +93,7 @@ def reasons(models: Models) -> Digest:
     """Admission with counts: how many touchpoints each purpose may use, and for which reason not the others."""
     models.build("int_touchpoints_masked", kind="view")
     for model in COUNTED:
-        models.build(model)
+        models.build(model, kind="view" if model == "int_circumstances_decided" else "table")
     return models.rows(f"select 0, sum(touchpoints), count(*) from {COUNTED[-1]} where reason = 'permit'")
 
 
