@@ -1,7 +1,8 @@
 """IAB TCF v2.0 to v2.3: `decode` a TC string into a signal, `encode` a model. Not here: reading, writing and answering.
 
 Answers: see `tcf_answers`. Values: `created`, `lastUpdated` (ISO 8601, UTC), `cmpId`, `cmpVersion`, `consentScreen`,
-`consentLanguage`, `vendorListVersion`, `tcfPolicyVersion`, `publisherCC`. Fields: all that the specification names.
+`consentLanguage`, `vendorListVersion`, `tcfPolicyVersion`, `publisherCC`. Fields: all that the specification names, the
+vendors of a restriction as ranges, first and last: 4,095 restrictions may each name 65,535.
 
 A v1 string is malformed. A string that was updated after 28 February 2026, or claims the policy of v2.3, is malformed
 without its disclosed vendors. A string of global scope (`isServiceSpecific` 0) is read, and refuses everything."""
@@ -78,7 +79,7 @@ def _fields(string: TcString) -> dict[str, Any]:
         "vendorsConsent": string.vendors_consent.numbers(),
         "vendorsLegitimateInterest": string.vendors_interest.numbers(),
         "publisherRestrictions": [
-            {"purposeId": purpose, "restrictionType": kind, "vendors": vendors.numbers()}
+            {"purposeId": purpose, "restrictionType": kind, "vendors": vendors.ranges()}
             for purpose, kind, vendors in string.restrictions
         ],
     }

@@ -101,19 +101,18 @@ def _effective(string: TcString) -> dict[str, Ids]:
 
 
 def _written(string: TcString) -> dict[str, Ids]:
+    """The sets by the name of their codes, the short ones first."""
     sets = {
         "purpose": string.purposes_consent,
         "purpose_li": string.purposes_interest,
         "special_feature": string.special_features,
-        "vendor": string.vendors_consent,
-        "vendor_li": string.vendors_interest,
     }
     if string.publisher is not None:
         sets["publisher"] = string.publisher.consent
         sets["publisher_li"] = string.publisher.interest
         sets["publisher_custom"] = string.publisher.custom_consent
         sets["publisher_custom_li"] = string.publisher.custom_interest
-    return sets
+    return sets | {"vendor": string.vendors_consent, "vendor_li": string.vendors_interest}
 
 
 def _without(ids: Ids, others: Ids) -> Ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -41,6 +42,9 @@ CORE_FIELDS = (  # name, bits: the fixed part of the core segment, 213 bits
 CORE_BITS = sum(bits for _, bits in CORE_FIELDS)
 
 
+_RUN = re.compile("1+")
+
+
 class Ids(NamedTuple):
     """Numbers 1 to `last` as the wire has them: one bit each, number 1 first."""
 
@@ -53,6 +57,11 @@ class Ids(NamedTuple):
     def numbers(self) -> list[int]:
         bits = f"{self.field:0{self.last}b}" if self.last else ""
         return [number for number, bit in enumerate(bits, 1) if bit == "1"]
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """The numbers as runs, first and last: 65,535 of them in a row are one."""
+        bits = f"{self.field:0{self.last}b}" if self.last else ""
+        return [(run.start() + 1, run.end()) for run in _RUN.finditer(bits)]
 
     def how_many(self) -> int:
         return self.field.bit_count()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from orchestration.consent.signals.bits import Writer
 from orchestration.consent.signals.tcf_model import CORE_FIELDS, Ids, Publisher, TcString
 from orchestration.consent.signals.tcf_reader import ALLOWED, DISCLOSED, PUBLISHER
@@ -48,7 +46,7 @@ def _core(string: TcString) -> str:
     for purpose, kind, vendors in string.restrictions:
         writer.put(purpose, 6)
         writer.put(kind, 2)
-        _put_ranges(writer, _ranges(vendors))
+        _put_ranges(writer, vendors.ranges())
     return writer.segment()
 
 
@@ -75,7 +73,7 @@ def _publisher_segment(publisher: Publisher) -> str:
 
 
 def _put_vendors(writer: Writer, vendors: Ids) -> None:
-    ranges = _ranges(vendors)
+    ranges = vendors.ranges()
     as_ranges = 12 + sum(17 if start == end else 33 for start, end in ranges) < vendors.last
     writer.put(vendors.last, 16)
     writer.put(int(as_ranges), 1)
@@ -92,13 +90,3 @@ def _put_ranges(writer: Writer, ranges: list[tuple[int, int]]) -> None:
         writer.put(start, 16)
         if start != end:
             writer.put(end, 16)
-
-
-def _ranges(ids: Ids) -> list[tuple[int, int]]:
-    numbers = ids.numbers()
-    if not numbers:
-        return []
-    breaks = [(before, after) for before, after in pairwise(numbers) if after != before + 1]
-    starts = [numbers[0], *(after for _, after in breaks)]
-    ends = [*(before for before, _ in breaks), numbers[-1]]
-    return list(zip(starts, ends, strict=True))

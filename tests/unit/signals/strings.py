@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -25,18 +25,20 @@ from orchestration.consent.signals.tcf_model import (
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 RANK = {"refused": 0, "silent": 1, "granted": 2}
-MANY = 4_000  # codes looked at per string: a string may name 65,535 vendors
+MANY = 1_500  # codes looked at per string as they come: it may name 65,535 vendors, and so 1.5 million pairs
+ENOUGH = 25  # vendors of each list whose pairs are looked at
 DAY = 864_000  # deciseconds
 BEFORE_2_3 = DISCLOSURE_DUE - DAY
 
 letters = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=2, max_size=2)
-vendor_numbers = st.one_of(st.integers(1, 40), st.integers(1, 1_500), st.integers(65_500, 65_535))
+few, usual, last = st.integers(1, 40), st.integers(1, 1_500), st.integers(65_500, 65_535)
+vendor_numbers = st.sampled_from([few, few, usual, usual, usual, few | last])
 
 
 @st.composite
 def vendors(draw: st.DrawFn, at_least: int = 0) -> Ids:
     """Scattered vendors and runs of them, so that both encodings occur."""
-    numbers = draw(st.sets(vendor_numbers, min_size=at_least, max_size=8))
+    numbers = draw(st.sets(draw(vendor_numbers), min_size=at_least, max_size=8))
     for start in draw(st.lists(st.integers(1, 900), max_size=2)):
         numbers |= set(range(start, start + draw(st.integers(1, 60))))
     return Ids.of(numbers)
@@ -139,8 +141,26 @@ def damaged(text: str, chance: random.Random) -> str:
     return text + chance.choice("A_9") * chance.randrange(1, 9)
 
 
-def some_codes(signal: Signal) -> Iterator[str]:
-    return islice(signal.answers, MANY)
+def some_codes(signal: Signal) -> list[str]:
+    """The first codes of a signal, and of the vendors that a TC string names each pair with a purpose, there or not."""
+    codes = list(islice(signal.answers, MANY))
+    for prefix, fields in (("", signal.fields), ("tcfeu2.", signal.fields.get("tcfeu2", {}))):
+        for name, other, listed in _LISTS:
+            vendors = fields.get(listed, [])
+            for vendor in {*vendors[:ENOUGH], *vendors[-ENOUGH:]}:
+                codes.append(f"{prefix}{name}.{vendor}")
+                codes += [f"{prefix}{name}.{vendor}.{other}.{purpose}" for purpose in range(1, PURPOSES + 1)]
+    return codes
+
+
+_LISTS = (
+    ("vendor", "purpose", "vendorsConsent"),
+    ("vendor_li", "purpose_li", "vendorsLegitimateInterest"),
+)
+
+
+def answer(signal: Signal, code: str) -> str:
+    return signal.answers.get(code, "refused")
 
 
 def more_than(part: Signal, whole: Signal) -> list[str]:
@@ -150,7 +170,7 @@ def more_than(part: Signal, whole: Signal) -> list[str]:
     return [
         code
         for code in some_codes(part)
-        if not code.endswith(".gpc") and RANK[part.answers[code]] > RANK[whole.answers.get(code, "refused")]
+        if not code.endswith(".gpc") and RANK[answer(part, code)] > RANK[answer(whole, code)]
     ]
 
 

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from orchestration.consent.signals.tcf_model import DISCLOSURE_DUE, Ids, Publish
 from orchestration.consent.signals.tcf_reader import read
 from tests.oracle_signals import tcf as oracle
 from tests.unit.signals.strings import (
+    answer,
     deciseconds,
     fillings_that_grant_more,
     flipped,
@@ -50,10 +52,10 @@ GOLDEN = TcString(
         Restriction(1, 1, Ids.of([2])),
     ),
     vendors_disclosed=Ids.of([2, 6, 8, 9]),
-    publisher=Publisher(Ids.of([3], 24), Ids.of([2], 24), Ids.of([1], 2), Ids.of([2], 2)),
+    publisher=Publisher(Ids.of([3], 24), Ids.of([1, 2, 3], 24), Ids.of([1], 2), Ids.of([2], 2)),
 )
 GOLDEN_TEXT = (
-    "CQiCO8AQiCO8AAfAAAENCxFoANAAAOIAAAYgF5wBAABAAGAAQAvMACQDAECAAQABCQAMABgAIHQAQAEAoAIAAg.IAEkWA.ZAAACAAAAUg"
+    "CQiCO8AQiCO8AAfAAAENCxFoANAAAOIAAAYgF5wBAABAAGAAQAvMACQDAECAAQABCQAMABgAIHQAQAEAoAIAAg.IAEkWA.ZAAAHAAAAUg"
 )
 OLD = GOLDEN._replace(policy_version=4, created=0, last_updated=DISCLOSURE_DUE - 1, vendors_disclosed=None)
 
@@ -94,7 +96,7 @@ def test_a_public_vector_is_read_as_expected(vector: dict[str, Any]) -> None:
     for key, numbers in restricted.items():
         purpose, kind = map(int, key.split("/"))
         found = [
-            each["vendors"]
+            [vendor for start, end in each["vendors"] for vendor in range(start, end + 1)]
             for each in fields["publisherRestrictions"]
             if (each["purposeId"], each["restrictionType"]) == (purpose, kind)
         ]
@@ -138,7 +140,8 @@ def test_a_seed_string_is_read_as_expected(name: str) -> None:
     restricted = {
         (vendor, each["purposeId"], each["restrictionType"])
         for each in fields["publisherRestrictions"]
-        for vendor in each["vendors"]
+        for start, end in each["vendors"]
+        for vendor in range(start, end + 1)
     }
     assert restricted == set(seed_restrictions(core["publisherRestrictions"]))
     if "publisherTC" in seed:
@@ -251,7 +254,7 @@ def core_with(more: Sequence[tuple[int, int]] = (), **changes: int) -> str:
         (0, 17),
         (fields.get("restrictions", 0), 12),
         *([(fields["purpose"], 6), (fields["kind"], 2), (fields["entries"], 12)] if "purpose" in fields else []),
-        *([(0, 1), (5, 16)] if fields.get("entries") else []),
+        *([(0, 1), (fields.get("vendor", 5), 16)] if fields.get("entries") else []),
         (fields.get("trailing", 0), fields.get("trailing_bits", 0)),
         *more,
     ):
@@ -280,9 +283,11 @@ UNSOUND: dict[str, str] = {
     "restriction of purpose 0": core_with(**ONE | {"purpose": 0}),
     "restriction of purpose 25": core_with(**ONE | {"purpose": 25}),
     "restriction type 3": core_with(**ONE | {"kind": 3}),
+    "restriction of vendor 0": core_with(**ONE | {"vendor": 0}),
     "restriction of nobody": core_with(**ONE | {"entries": 0}),
     "trailing bit": core_with(trailing=1, trailing_bits=3),
     "excess byte": core_with(trailing_bits=24),
+    "filling of 24 bits": core_with(last_vendor=5, trailing_bits=24),
     "padding": core_with() + "=",
     "standard base64": core_with(purposes=0xFFFFFF).replace("_", "/"),
     "white space": core_with() + " ",
@@ -310,6 +315,7 @@ def test_the_unsound_strings_differ_from_sound_ones_only_in_what_they_name() -> 
     assert decoded(core_with(last_vendor=9, is_range=1, start=5, end=9)).answers["vendor.9"] == "granted"
     assert decoded(core_with(last_vendor=9, is_range=1, first=5, second=6)).answers["vendor.6"] == "granted"
     assert decoded(core_with() + ".IAAA.QAAA")
+    assert decoded(core_with(last_vendor=5, trailing_bits=16))
 
 
 @pytest.mark.parametrize("text", [None, 7, b"CP", [], "C" * (MAX_SIGNAL + 1), "é", "\0", "C" * 5_000])
@@ -334,7 +340,7 @@ def test_every_answer_is_that_of_the_plain_reader(string: TcString) -> None:
     told = oracle.told_by(text)
     signal = decoded(text)
     for code in some_codes(signal):
-        assert (signal.answers[code] == "granted") == oracle.holds(told, code), code
+        assert (answer(signal, code) == "granted") == oracle.holds(told, code), code
 
 
 @given(tc_strings(), vendors(), st.integers(1, 24))
@@ -358,7 +364,7 @@ def test_a_flipped_bit_grants_only_what_the_plain_reader_grants(string: TcString
         assert signal.problem is not None
         return
     assert signal.problem is None
-    assert all((signal.answers[code] == "granted") == oracle.holds(told, code) for code in some_codes(signal))
+    assert all((answer(signal, code) == "granted") == oracle.holds(told, code) for code in some_codes(signal))
 
 
 @given(tc_strings())
@@ -397,7 +403,7 @@ def test_the_filling_property_fails_a_decoder_that_takes_only_what_it_needs(monk
 @settings(max_examples=30, deadline=None)
 def test_the_answers_are_a_mapping(string: TcString) -> None:
     answers = tcf.signal_of(string).answers
-    codes = list(some_codes(tcf.signal_of(string)))
+    codes = list(islice(answers, 20_000))
     assert all(code in answers and answers[code] in ("granted", "refused") for code in codes)
     assert len(set(codes)) == len(codes)
     if len(answers) < 50_000:
@@ -462,7 +468,7 @@ def test_a_hostile_string_takes_less_than_a_second() -> None:
     for text in hostile():
         began = time.process_time()
         signal = tcf.decode(text)
-        _ = [signal.answers[code] for code in some_codes(signal)]
+        _ = [answer(signal, code) for code in some_codes(signal)]
         _ = [signal.answers.get(f"vendor.{vendor}.purpose.2") for vendor in range(1, 65_536, 64)]
-        assert len(signal.answers) >= 0
+        assert len(signal.answers) >= 0 and len(signal.fields) >= 0
         assert time.process_time() - began < 1
