@@ -56,7 +56,7 @@ def tc_strings(draw: st.DrawFn) -> TcString:
     shown = draw(vendors()) if due else draw(st.none() | vendors())
     custom = draw(st.integers(0, 63))
     publisher = st.builds(Publisher, bits(PURPOSES), bits(PURPOSES), bits(custom), bits(custom))
-    restriction = st.builds(Restriction, st.integers(1, 24), st.integers(0, 2), vendors(at_least=1))
+    restriction = st.builds(Restriction, st.integers(1, 4) | st.integers(1, 24), st.integers(0, 2), vendors(at_least=1))
     return TcString(
         created=draw(st.integers(0, last)),
         last_updated=last,

@@ -183,6 +183,12 @@ def test_the_golden_string_answers_as_its_specification_says() -> None:
         assert absent not in answers
 
 
+def test_several_restrictions_of_one_purpose_all_count() -> None:
+    each = (Restriction(1, 0, Ids.of([2])), Restriction(1, 2, Ids.of([6, 755])), Restriction(1, 1, Ids.of([8])))
+    answers = decoded(tcf.encode(GOLDEN._replace(restrictions=each))).answers
+    assert [answers[f"vendor.{vendor}.purpose.1"] for vendor in (2, 6, 8)] == ["refused", "refused", "granted"]
+
+
 def test_the_golden_string_has_its_values_under_stable_names() -> None:
     assert decoded(GOLDEN_TEXT).values == {
         "created": "2026-04-02T00:00:00+00:00",
