@@ -1,7 +1,6 @@
 """Strings per second and core: how fast consent strings are decoded, by CPU time, best of several. Not here: checks.
 
-Each kind is 2,000 distinct strings, made by our encoder from a fixed seed; `asked` adds the two look-ups that an import
-makes of each. Goal of TCF core strings: 50,000 per second and core."""
+Each kind is 2,000 distinct strings, made by our encoder from a fixed seed; `asked` adds two look-ups of each. Goal of TCF core strings: 50,000 per second and core."""
 
 from __future__ import annotations
 
@@ -103,7 +102,7 @@ def kinds() -> dict[str, tuple[Callable[[Sequence[str]], object], list[str]]]:
         "TCF core, 30 vendors": (one_by_one, plain),
         "TCF core, 900 vendors as bits": (one_by_one, usual),
         "TCF core, 9 of 900 vendors as ranges": (one_by_one, sparse),
-        "TCF core, 900 vendors, asked": (asked, usual),
+        "TCF decoded and asked twice, 900 vendors": (asked, usual),
         "TCF core, a hundred times each, set-wise": (tcf.decode_many, site),
         "TCF v2.3, three segments, three restrictions": (
             one_by_one,
