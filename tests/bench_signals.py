@@ -1,6 +1,7 @@
 """Strings per second and core: how fast consent strings are decoded, by CPU time, best of several. Not here: checks.
 
-Each kind is 2,000 distinct strings, made by our encoder from a fixed seed; `asked` adds two look-ups of each. Goal of TCF core strings: 50,000 per second and core."""
+Each kind is 2,000 distinct strings, made by our encoder from a fixed seed; `asked` adds two look-ups of each. Goal of
+TCF core strings: 50,000 per second and core."""
 
 from __future__ import annotations
 
