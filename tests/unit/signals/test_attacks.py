@@ -11,8 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestration.consent.commands import consent
+from orchestration.consent.feeds.importer import import_file
 from orchestration.consent.feeds.payloads import MAX_BODY_BYTES
+from orchestration.consent.ledger import open_ledger
 from orchestration.errors import ExitCode
+from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.policy.schema import ConsentFeed
 from orchestration.settings import Settings
 from tests.unit.signals.test_feeds import (
     ACCOUNT,
@@ -20,7 +24,9 @@ from tests.unit.signals.test_feeds import (
     COOKIE,
     EMAIL,
     NOW,
+    OF_FORMAT,
     OPENID,
+    POLICY,
     REQUEST,
     TC,
     Desk,
@@ -183,6 +189,25 @@ def test_import_by_format_from_standard_input_says_nothing_of_the_body(desk: Des
     assert json.loads(done.stdout)["quarantined_by_reason"] == {"malformed": 1}
     assert not any(secret in done.output for secret in (COOKIE, "canary-7f3a", TC[:20]))
     assert not list(desk.home.tmp.glob("piped-*"))
+
+
+def test_string_is_kept_only_where_policy_says_so(desk: Desk) -> None:
+    """A TC string can be personal data: it lies in the sealed detail of its record, or nowhere."""
+
+    def raw_of(feed: ConsentFeed, file: str) -> set[str | None]:
+        path = desk.folder / file
+        path.write_text(json.dumps(browser(id=file, tc_string=TC)) + "\n", encoding="utf-8")
+        import_file(desk.home, POLICY, desk.keys, feed, path, now=NOW)
+        with open_ledger(desk.home, desk.keys) as (ledger, registry):
+            refs = registry.refs([(Tokeniser(desk.keys).token("cookie", "shop.example.com", COOKIE), "cookie", "")])
+            rows = [row for row in ledger.subject_rows(list(refs.values())) if row["detail"].event_id.startswith(file)]
+        assert rows
+        return {row["detail"].rest.get("raw") for row in rows}
+
+    feed = OF_FORMAT["tcf"]
+    assert raw_of(feed, "a") == {None}
+    keeping = feed.model_copy(update={"columns": {**feed.columns, "raw": "tc_string"}})
+    assert raw_of(keeping, "b") == {TC}
 
 
 def test_import_wants_one_of_feed_and_format(desk: Desk) -> None:
