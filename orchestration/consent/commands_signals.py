@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from orchestration.consent.feeds.payloads import MAX_BODY_BYTES
-from orchestration.consent.feeds.rows import parse_json
+from orchestration.consent.feeds.payloads import MAX_BODY_BYTES, parse_document
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.models import moment
 from orchestration.consent.options import AS_JSON, opened, print_json
@@ -26,7 +25,7 @@ MOST_SHOWN = 2_000  # of what is refused or silent: a TC string can name 65,535 
 @AS_JSON
 @click.pass_context
 def decode(context: click.Context, name: str, string: str, as_json: bool) -> None:
-    """Decode a consent signal: what STRING, an encoded string or a JSON document, says in format NAME.
+    """Decode a consent signal: what STRING, an encoded string or a document (JSON, XML), says in format NAME.
 
     `-` reads it from standard input, so that no shell keeps it: a TC string can be personal data. Nothing is stored,
     and no policy is needed. A code that is not granted counts as refused wherever it is asked for.
@@ -50,9 +49,9 @@ def _signals(name: str, text: str) -> list[Signal]:
     form = format_of(name)
     if form.decode is not None:
         return [form.decode(text)]
-    document = parse_json(text) if len(text) <= MAX_BODY_BYTES else None
+    document = parse_document(text) if len(text) <= MAX_BODY_BYTES else None
     assert form.read is not None
-    return form.read(document) if document is not None else [malformed("no JSON document, or too large")]
+    return form.read(document) if document is not None else [malformed("no JSON or XML document, or too large")]
 
 
 def _shown(signal: Signal) -> dict[str, Any]:

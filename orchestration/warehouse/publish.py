@@ -42,7 +42,8 @@ class Published(BaseModel):
 def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = GENERATIONS_KEPT) -> bool:
     """Puts a released build in force. False: it is older than what is published, and is kept as evidence only.
 
-    Raises NotReleasedError without a receipt for exactly this file. Publishing a generation again changes nothing."""
+    Raises NotReleasedError without a receipt for exactly this file. Publishing a generation again changes nothing,
+    unless the home was moved since."""
     receipt = read_receipt(receipt_path(home, build))
     file = build.path(home)
     if receipt is None or not file.is_file():
@@ -66,9 +67,11 @@ def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = 
         _keep_as_evidence(home, build, generations_kept)
         return False
     if current is not None and _is_intact(home, build, current):
-        receipt_path(home, build).unlink()
-        file.unlink()
-        return True
+        if _views(home, warehouse_file(home, build.generation)) == _views(home, file):
+            receipt_path(home, build).unlink()
+            file.unlink()
+            return True
+        home.published.unlink()  # the home was moved: what is in force reads the lake where it was
     replace(receipt_path(home, build), release_path(home, build.generation))
     replace(file, warehouse_file(home, build.generation))
     _point(home, build, receipt.file_sha256, now)
@@ -138,6 +141,16 @@ def _is_intact(home: Home, build: Build, current: Published) -> bool:
     """Is this very generation in force, byte for byte as it was published?"""
     same = current.generation == build.generation
     return same and file_sha256(warehouse_file(home, build.generation)) == current.file_sha256
+
+
+def _views(home: Home, file: Path) -> list[tuple[str, ...]]:
+    con = connect(home, file, read_only=True)
+    try:
+        return con.execute(
+            "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
+        ).fetchall()
+    finally:
+        con.close()
 
 
 def _keep_as_evidence(home: Home, build: Build, kept: int) -> None:

@@ -93,6 +93,11 @@ def _body(path: Path, feed: ConsentFeed) -> list[Payload]:
     return [_line(1, text[:MAX_ROW_BYTES], document, feed)]
 
 
+def parse_document(text: str) -> Any:
+    """JSON, or XML where it begins with `<`; None for what is neither."""
+    return _xml(text) if text.lstrip().startswith("<") else parse_json(text)
+
+
 def _xml(text: str) -> Any:
     try:
         return xml.parse(text)

@@ -231,6 +231,7 @@ def test_decode_shows_what_a_string_says(desk: Desk) -> None:
     assert "grants nothing" in cut.output
     document = json.dumps(segment(consent={"categoryPreferences": {"Advertising": True}}))
     assert "granted  Advertising" in invoke(desk, "decode", "segment", "-", stdin=document).output
+    assert "granted  follow" in invoke(desk, "decode", "wechat", "-", stdin=wechat("subscribe")).output
     assert invoke(desk, "decode", "segment", "{").exit_code == ExitCode.REFUSED_INPUT
 
 
