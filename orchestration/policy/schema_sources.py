@@ -217,6 +217,9 @@ class ConsentFeed(Strict):
     encoded: Text | None = None  # the name of the value that holds the string of a format that is one
     subjects: tuple[SignalSubject, ...] = ()
     rules: tuple[SignalRule, ...] = ()
+    # Of a payload in which somebody chose. Others repeat a choice, and a grant that is repeated is not made anew: it
+    # would undo a withdrawal made elsewhere in between. Refusals always count.
+    choices: dict[Text, Text] = Field(default_factory=dict)
     max_age_days: Days | None = None  # a grant that comes later than so long after it was given is not believed
     max_staleness_hours: Annotated[int, Field(ge=1, le=24 * 366)] | None = None
     after_ingest: AfterIngest = AfterIngest()

@@ -49,15 +49,21 @@ class SignalRows:
             for subject in subjects or (None,):
                 yield _about(base, subject, signal.values)
             return
+        is_choice = _has(signal.values, self._feed.choices)
         for rule in self._feed.rules:
             for words, answer in _answers(rule, signal, self._missing):
+                if answer == "granted" and not is_choice:
+                    continue
                 yield from _said(base, rule, words, answer, subjects, signal.values)
 
 
 def _is_named(subject: SignalSubject, values: Mapping[str, str]) -> bool:
     """Whether the payload names somebody of this kind."""
-    is_so = all(values.get(name) == value for name, value in subject.where.items())
-    return is_so and bool(values.get(subject.value, "").strip())
+    return _has(values, subject.where) and bool(values.get(subject.value, "").strip())
+
+
+def _has(values: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(values.get(name) == value for name, value in wanted.items())
 
 
 def _answers(rule: SignalRule, signal: Signal, missing: Answer) -> Iterator[tuple[dict[str, str | None], Answer]]:

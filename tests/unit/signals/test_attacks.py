@@ -172,6 +172,17 @@ def test_conflicting_signals_of_one_moment_are_all_on_record(desk: Desk) -> None
     assert not any(record["in_force"] for record in found if record["type"] == "consent")
 
 
+def test_withdrawal_is_not_undone_by_an_event_that_repeats_the_old_choice(desk: Desk) -> None:
+    desk.deliver("segment", segment(consent={"categoryPreferences": {"Advertising": True}}))
+    asked = ("--identifier-file", "-", "--controller", "shop", "--purpose", "personalisation")
+    withdrawn = invoke(desk, "withdraw", *asked, stdin=f"account:shop:{ACCOUNT}\n")
+    assert withdrawn.exit_code == 0, withdrawn.output
+    later = {**segment(event="Viewed", consent={"categoryPreferences": {"Advertising": True}}), "messageId": "m-2"}
+    report = desk.deliver("segment", later, file="later")
+    assert (report.without_effect, report.accepted) == (1, 0)
+    assert desk.records() == ["account: grant personalisation", "account: withdraw personalisation"]
+
+
 def test_template_accepted_and_rejected_in_one_second_is_rejected(desk: Desk) -> None:
     desk.deliver("wechat", popup("tmpl-1", "accept"))
     desk.deliver("wechat", popup("tmpl-1", "reject"), file="b")

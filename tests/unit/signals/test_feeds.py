@@ -46,7 +46,7 @@ TC = tc(3, 4)
 
 
 def browser(**values: Any) -> dict[str, Any]:
-    return {"id": "e-1", "at": AT, "cookie": COOKIE, **values}
+    return {"id": "e-1", "at": AT, "cookie": COOKIE, "choice": True, **values}
 
 
 @dataclass
@@ -132,8 +132,8 @@ def wecom(change: str, adviser: str = "wangli") -> str:
     )
 
 
-def segment(**consent_object: Any) -> dict[str, Any]:
-    return {"type": "track", "event": "Viewed", "messageId": "m-1", "timestamp": AT, "userId": ACCOUNT,
+def segment(*, event: str = "Segment Consent Preference Updated", **consent_object: Any) -> dict[str, Any]:
+    return {"type": "track", "event": event, "messageId": "m-1", "timestamp": AT, "userId": ACCOUNT,
             "anonymousId": COOKIE, "context": consent_object}  # fmt: skip
 
 
@@ -148,6 +148,7 @@ REQUEST = {
     "subject_identities": [{"identity_type": "email", "identity_value": EMAIL, "identity_format": "raw"}],
 }  # fmt: skip
 
+STAMPED = {"type": "track", "event": "Consent Updated", "messageId": "m-1", "originalTimestamp": AT, "userId": ACCOUNT}
 GOLDEN: list[tuple[str, Any, list[str]]] = [
     ("tcf", browser(tc_string=tc(3, 4)), ["cookie: grant personalisation", "cookie: deny mass_content"]),
     ("tcf", browser(tc_string=tc(2, 3, 4, 7)), ["cookie: grant personalisation", "cookie: grant mass_content"]),
@@ -184,11 +185,16 @@ GOLDEN: list[tuple[str, Any, list[str]]] = [
     ("segment", segment(consent={"categoryPreferences": {"Advertising": True}}), ["account: grant personalisation"]),
     ("segment", segment(consent={"categoryPreferences": {"Advertising": False}}),
      ["account: deny personalisation", "cookie: deny personalisation"]),
+    # a choice that an event repeats is not made anew; a refusal counts wherever it stands
+    ("segment", segment(event="Viewed", consent={"categoryPreferences": {"Advertising": True}}), []),
+    ("segment", segment(event="Viewed", consent={"categoryPreferences": {"Advertising": False}}),
+     ["account: deny personalisation", "cookie: deny personalisation"]),
+    ("tcf", browser(choice=False, tc_string=tc(3, 4)), ["cookie: deny mass_content"]),
     ("segment", segment(), ["account: deny personalisation", "cookie: deny personalisation"]),
-    ("rudderstack", {"type": "track", "messageId": "m-1", "originalTimestamp": AT, "userId": ACCOUNT, "context": {
+    ("rudderstack", {**STAMPED, "context": {
         "consentManagement": {"allowedConsentIds": ["advertising"], "deniedConsentIds": []}}},
      ["account: grant personalisation"]),
-    ("rudderstack", {"type": "track", "messageId": "m-1", "originalTimestamp": AT, "userId": ACCOUNT, "context": {
+    ("rudderstack", {**STAMPED, "context": {
         "consentManagement": {"allowedConsentIds": ["advertising"], "deniedConsentIds": ["advertising"]}}},
      ["account: deny personalisation"]),
     ("wechat", wechat("subscribe"), ["openid: open wechat_oa"]),
