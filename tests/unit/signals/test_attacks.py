@@ -254,3 +254,20 @@ def test_requests_are_listed_without_naming_anybody(desk: Desk) -> None:
     assert datetime.fromisoformat(one["asked_at"]) == datetime.fromisoformat(AT)
     assert EMAIL not in done.output
     assert "1 request(s)" in invoke(desk, "requests").output
+
+
+def test_revoked_and_cancelled_authorisations_are_requests_of_the_openid_with_their_fields(desk: Desk) -> None:
+    """The subject is `OpenID`, not who sent the event; a revoke names its fields, a cancellation all of them."""
+    account, sender = "gh_yueji_mini", "somebody_else"
+    more = f"<OpenID>{OPENID}</OpenID><AppID>wx1</AppID><RevokeInfo>8</RevokeInfo>"
+    revoked = wechat("user_authorization_revoke", more, account=account).replace(f"[{OPENID}]", f"[{sender}]")
+    desk.deliver("wechat", revoked)
+    desk.deliver("wechat", revoked.replace("revoke", "cancellation"), file="b")
+    with open_ledger(desk.home, desk.keys) as (ledger, registry):
+        refs = registry.refs([(Tokeniser(desk.keys).token("openid", "wx-mp-shop", OPENID), "openid", "wx-mp-shop")])
+        rows = [row for row in ledger.subject_rows(list(refs.values())) if row["type"] == "request"]
+    assert [(row["fact"], row["state"], row["detail"].rest["fields"]) for row in rows] == [
+        ("erasure", "received", "phone"),
+        ("erasure", "received", "everything"),
+    ]
+    assert "?: closed wechat_oa" in desk.records()  # whoever cancels refuses what was permitted, too
