@@ -6,7 +6,6 @@ holds control characters is no text."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,6 @@ MAX_TEXT = 1_024  # characters: the longest that any of these formats documents 
 MAX_ENTRIES = 1_000  # purposes, categories or choices in one document; the documented pages hold 50 to 100
 MAX_DOCUMENTS = 10_000  # documents in one payload: 0.2 s at 20 microseconds each
 STRICTNESS: dict[Answer, int] = {"granted": 0, "silent": 1, "refused": 2}
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # From 2000 to 2100: within it no number of one unit can be taken for one of another, which lies a thousand times off.
 FIRST_SECOND, LAST_SECOND = 946_684_800, 4_102_444_800
@@ -41,7 +39,7 @@ def text(value: Any) -> str | None:
     """A short printable text without its outer spaces, or a whole number as text; None of anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 2**63 else None
-    if not isinstance(value, str) or len(value) > MAX_TEXT or UNPRINTABLE.search(value):
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
         return None
     return value.strip() or None
 

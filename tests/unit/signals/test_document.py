@@ -136,3 +136,9 @@ def test_what_is_no_object_is_malformed(payload: Any) -> None:
     signals = looks.read_each(payload, lambda part: [Signal({"a": "granted"})])
     assert [bool(signal.problem) for signal in signals] == [True]
     assert json.dumps(payload) not in str(signals[0].problem)
+
+
+def test_text_holds_nothing_that_cannot_be_seen() -> None:
+    """Controls, bidi marks and unassigned characters (found by the fuzzer): two codes could look the same."""
+    assert [looks.text(f"shop{mark}ads") for mark in ("\x00", "\u202e", "\u200b", "\u074c", "\ud800")] == [None] * 5
+    assert looks.text("ads 广告") == "ads 广告"
