@@ -6,16 +6,16 @@ import re
 from typing import Any
 
 from orchestration.consent.feeds.judge import PERMITTED, REQUESTS, known_values
+from orchestration.consent.feeds.signal_rows import PLACE
+from orchestration.consent.signals.registry import STRINGS
 from orchestration.policy import schema
 from orchestration.policy.check_sources import FILE, Path_
 from orchestration.policy.findings import Findings
 
-STRINGS = ("tcf", "gpp", "us_privacy", "gpc")  # formats that are an encoded string in an envelope
 OF_EACH_SIGNAL = ("type", "subject_kind", "subject_issuer", "subject_value")  # given by subjects and rules
 SETTABLE = ("type", "controller", "purpose", "category", "recipient", "channel", "fact", "status", "separate", "fields")
 TYPES = ("consent", "permission", "request", "status")
 NEEDED = {"consent": "purpose", "permission": "channel", "request": "fact", "status": "status"}
-PLACE = re.compile(r"\{[^{}]+\}")
 CONSENT_OF_VENDOR = re.compile(r"(tcfeu2\.)?vendor\.\d+\.purpose\.\d+")
 CONSENT_OF_PURPOSE = re.compile(r"(tcfeu2\.)?(purpose|purpose_li)\.\d+")
 
@@ -26,7 +26,12 @@ def check_signal(policy: schema.Policy, found: Findings, feed: schema.ConsentFee
         return
     if (feed.signal in STRINGS) != (feed.encoded is not None):
         remedy = "Name the value that holds it" if feed.signal in STRINGS else "Remove it"
-        found.add(FILE, (*at, "encoded"), f"`encoded:` is where the string of a {', '.join(STRINGS)} signal is", remedy)
+        found.add(
+            FILE,
+            (*at, "encoded"),
+            f"`encoded:` is where the string of a {', '.join(sorted(STRINGS))} signal is",
+            remedy,
+        )
     if "rows" in feed.marker_states:
         found.add(FILE, (*at, "marker_states"), "the rows of a signal are not its payloads", "State its sha256")
     if not feed.subjects:

@@ -68,7 +68,7 @@ BROKEN = [
     ("sources", "{needs: [vendor.4242.purpose.3, vendor.4242.purpose.4]", "{needs: [purpose.3, purpose.4]",
      "sources", "`purpose.3` alone is nobody's consent"),
     ("sources", "{needs: [adviser], set: {type: permission, channel: wecom, fact: \"adv:{adviser}\"}}",
-     "{needs: [adviser], set: {type: permission, channel: wecom, fact: wangli}}",
+     "{needs: [adviser], set: {type: permission, channel: wecom, fact: \"adv:*\"}}",
      "sources", "what a permission can be about"),
     ("sources", "{needs: [\"template.*\"]", "{needs: [\"template.*\", follow]", "sources", "the end of the only code"),
     ("sources", "{needs: [request.access], set: {type: request, fact: access}}",

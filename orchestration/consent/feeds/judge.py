@@ -27,8 +27,9 @@ TYPES = ("consent", "permission", "contract", "age", "status", "link", "request"
 STATES = {"permission": ("open", "closed"), "status": ("on", "off"), "request": ("received",)}
 STATUSES = ("erased", "restricted", "legal_hold", "suppressed")
 REQUESTS = ("access", "erasure", "portability", "rectification", "restriction", "objection")
-# What of a contact point a permission is about: a message template, an adviser. None: the contact point itself.
-PERMITTED = re.compile(r"(tpl|adv):([A-Za-z0-9_.@-]{1,44}|\*)")
+# What of a contact point a permission is about: a message template, all of them, an adviser. None: the contact point
+# itself, which is also what all advisers are.
+PERMITTED = re.compile(r"(tpl|adv):[A-Za-z0-9_.@-]{1,44}|tpl:\*")
 LINK_METHODS = ("login", "scan", "order", "platform")
 REQUIRED = {
     "consent": ("decision",),

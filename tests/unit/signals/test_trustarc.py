@@ -10,6 +10,7 @@ from hypothesis import given
 from orchestration.consent.signals import trustarc
 from orchestration.consent.signals.document import asked, moment
 from tests.unit.signals.objects import RULES, answers, check_form, check_removal, documents, fails, granted, values
+from tests.unit.signals.plain_onetrust import get, is_id
 
 MS = 1672531200000
 
@@ -144,18 +145,6 @@ def test_what_does_not_add_up_is_malformed(document: Any) -> None:
 
 def test_no_fields_answer_nothing() -> None:
     assert [(dict(signal.answers), signal.problem) for signal in trustarc.read(subject())] == [({}, None)]
-
-
-def is_id(key: Any) -> bool:
-    if type(key) is int:
-        return abs(key) < 2**63
-    return type(key) is str and key == key.strip() and key.isprintable() and 0 < len(key) <= 1_024 and "*" not in key
-
-
-def get(part: Any, *steps: str) -> Any:
-    for step in steps:
-        part = part.get(step) if isinstance(part, dict) else None
-    return part
 
 
 def plainly_granted(document: Any) -> set[str]:
