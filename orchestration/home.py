@@ -30,7 +30,7 @@ FOLDERS = (
     "landing", "lake", "quarantine", "archive", "keys", "policies",
     "warehouse", "building", "evidence", "outbox", "dagster", "tmp",
 )  # fmt: skip
-PRIVATE_FILES = ("keys_db", "vault_db", "ledger_db")
+PRIVATE_FILES = ("keys_db", "vault_db", "ledger_db", "work_db")
 
 _held: dict[Path, tuple[int, int, IO[str]]] = {}  # lock file → (thread, depth, open file)
 
@@ -289,6 +289,11 @@ class Home:
     @property
     def ledger_db(self) -> Path:
         return self.root / "ledger.sqlite"
+
+    @property
+    def work_db(self) -> Path:
+        """Which steps of purges and erasures are done."""
+        return self.root / "work.sqlite"
 
     @property
     def policies(self) -> Path:

@@ -28,6 +28,8 @@ LEFT_OUT = {
     "warehouse/ledger": "made again from the ledger",
     "warehouse/identity": "made again by the next build",
     "lock": "of runs in progress",
+    "work.sqlite": "steps that are done here are not done in what is restored: they begin again",
+    "work.sqlite-journal": "of a step in progress",
     "restoring.json": "of a restore in progress",
     **{f"{name}-{kind}": "in the copy" for name in COPIED for kind in ("wal", "shm", "journal")},
     ".gitkeep": "empty",

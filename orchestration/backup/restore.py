@@ -120,6 +120,7 @@ def _target(root: Path) -> Home:
 
 def _filled(home: Home) -> list[str]:
     folders = [name for name in (*FOLDERS, WAREHOUSE, "outbox") if _has_files(home.root / name)]
+    folders += [home.work_db.name] if home.work_db.exists() else []  # what it calls done is not, in what is restored
     return folders + [name for name in (*COPIED, *FILES) if name != home.file.name and (home.root / name).exists()]
 
 
