@@ -199,6 +199,10 @@ def check_retention(policy: schema.Policy, found: Findings) -> None:
     sources = {source.name for source in policy.sources.sources}
     for index, hold in enumerate(policy.retention.legal_holds):
         found.known(file, ("legal_holds", index), hold, sources, "source")
+    longest = max((d.frequency.days for d in policy.destinations.destinations if d.frequency), default=0)
+    if policy.retention.datasets.deliveries < longest:
+        what = f"a destination's frequency cap looks back {longest} days, and deliveries would be forgotten before"
+        found.add(file, ("datasets", "deliveries"), what, f"Write at least {longest}")
 
 
 def _categories_in_use(policy: schema.Policy) -> set[str]:

@@ -70,6 +70,7 @@ __all__ = [
     "ConsentFeed",
     "Controller",
     "Cursor",
+    "DatasetDays",
     "Days",
     "Destination",
     "Destinations",
@@ -247,12 +248,28 @@ class RetentionRule(Strict):
     purpose: Name | None = None
 
 
+class DatasetDays(Strict):
+    """Days that what lies beside the lake is kept, each from its own time. All are required: nothing is kept by default.
+
+    A day is 24 hours and ends to the second; there are no months or years, so that none is ever longer (fault B10)."""
+
+    quarantine: Days  # from the end of the day that the file is of
+    vault: Days  # from when no purpose permitted any longer to contact the person
+    deliveries: Days  # from the delivery or removal that is noted, as tokens
+    exports: Days  # from the end of their validity
+    generations: Days  # from their T; the one in force stays until another is
+    dbt: Days  # from the end of the run: compiled SQL and results
+    runs: Days  # from the end of the run: Dagster's runs, events, ticks and what steps printed
+    backups: Days  # from when the backup was made, of the home and of the keys
+
+
 class Retention(Strict):
     """How many days data of a category may be used, and what is never deleted without a second look."""
 
     rules: tuple[RetentionRule, ...]
     late_consent_window_days: Days
     links_days: Days
+    datasets: DatasetDays
     generations_kept: Annotated[int, Field(ge=1, le=100)] = 3
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     legal_holds: tuple[Name, ...] = ()  # sources whose deletion is deferred; use stays blocked

@@ -58,6 +58,8 @@ def test_hash_ignores_comments_and_counts_rules_and_models(folder: Path) -> None
         ("retention", "max_share: 0.2", "max_share: !!python/object/apply:os.getcwd []", "not valid YAML"),
         ("retention", "rules:", "holds: &a [1]\nmore: *a\nrules:", "aliases"),
         ("retention", "max_share: 0.2", "max_shares: 0.2", "max_shares"),
+        ("retention", "  backups: 35 ", "  backup: 35 ", "backup"),
+        ("retention", "exports: 1 ", "exports: 0", "exports"),
         ("retention", "max_share: 0.2", "1: 0.2", "not text"),
         ("retention", "max_share: 0.2", "<<: {max_share: 0.2}", "not valid YAML"),
         ("organisation", "unknown_age: adult", "unknown_age: no", "unknown_age"),
