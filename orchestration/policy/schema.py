@@ -249,7 +249,7 @@ class RetentionRule(Strict):
 
 
 class DatasetDays(Strict):
-    """Days that what lies beside the lake is kept, each from its own time. All are required: nothing is kept by default.
+    """Days that what lies beside the lake is kept, each from its own time. All are required: nothing stays by default.
 
     A day is 24 hours and ends to the second; there are no months or years, so that none is ever longer (fault B10)."""
 
