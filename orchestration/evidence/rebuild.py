@@ -23,6 +23,7 @@ from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.mirror import Mirror
 from orchestration.consent.models import EVENTS
 from orchestration.errors import AssentError, ExitCode, VerifyError
+from orchestration.evidence.removed import notes_of_removal
 from orchestration.evidence.survey import Survey, survey
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
@@ -96,9 +97,9 @@ def rebuilt(
             points = contact_points_of(con, home, then.inputs.contact_note)
         read = Read(found.left, records, points)
         problems = [f"{f.path} was {f.state}: unexplained" for f in found.missing if f.is_unexplained]
-        is_erased = "erasure" in lost or any(file.cause == "erasure" for file in found.missing)
-        problems += _problems_of_records(then, lost, len(points), is_erased)
-        if activity_hash(home, read, then.inputs.as_of) != then.inputs.activity_hash and not problems:
+        problems += _problems_of_records(then, lost, len(points), "erasure" in lost or _is_anybody_erased(home))
+        is_explained = any(file.kind == "deliveries" for file in found.missing) or problems
+        if activity_hash(home, read, then.inputs.as_of) != then.inputs.activity_hash and not is_explained:
             problems.append("the deliveries before T are not those of then: unexplained")
         _build(home, then, keys, read, file, say)
         yield Rebuilt(then, file, found, lost, tuple(problems), _notes(then))
@@ -166,6 +167,10 @@ def _named_by_nobody(ledger: Ledger, registry: SubjectRegistry, records: pa.Tabl
         for end in ("subject_ref", "object_ref")
     ]
     return int(pc.sum(pc.or_(*strangers)).as_py() or 0)
+
+
+def _is_anybody_erased(home: Home) -> bool:
+    return any(removal.cause == "erasure" for removal in notes_of_removal(home))
 
 
 def _problems_of_records(then: Then, lost: dict[str, int], points: int, is_erased: bool) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -75,19 +76,43 @@ def notes_of_removal(home: Home) -> list[Removal]:
     return found
 
 
-def follow(removals: Sequence[Removal], path: str) -> tuple[str | None, str | None, Cause | None]:
-    """Where the rows of `path` are now by the notes: the path (None: nowhere), its hash, the first cause that names
-    it (None: no note does). Erasure counts before retention, since it cannot be derived otherwise."""
-    where: str | None = path
-    sha256: str | None = None
-    causes: set[str] = set()
+@dataclass(frozen=True)
+class Rest:
+    """Where the notes say that what is left of a file lies (None: nowhere), its hash, and why it is not what it was."""
+
+    path: str | None
+    sha256: str | None
+    cause: Cause
+
+
+Noted = Mapping[str, Sequence[tuple[RemovedFile, Cause]]]
+
+
+def by_path(removals: Sequence[Removal]) -> Noted:
+    """What the notes say of each file that they name."""
+    noted: dict[str, list[tuple[RemovedFile, Cause]]] = {}
     for removal in removals:
         for file in removal.files:
-            if file.path == where:
-                where, sha256 = file.replaced_by, file.sha256
-                causes.add(removal.cause)
-    cause: Cause | None = "erasure" if "erasure" in causes else "retention" if causes else None
-    return where, sha256, cause
+            noted.setdefault(file.path, []).append((file, removal.cause))
+    return noted
+
+
+def follow(noted: Noted, path: str) -> list[Rest]:
+    """Every place where the notes say that the rows of `path` went, one note after the other. There may be several, of
+    which one is there: a killed rewrite is noted, and so is the one that took its place. Erasure counts before
+    retention as a cause, since it cannot be derived otherwise."""
+    found: dict[tuple[str | None, str | None], Rest] = {}
+    open_ends: list[tuple[str, Cause]] = [(path, "retention")]
+    while open_ends:
+        where, before = open_ends.pop()
+        for file, cause in noted.get(where, ()):
+            rest = Rest(file.replaced_by, file.sha256, "erasure" if "erasure" in (before, cause) else "retention")
+            known = found.get((rest.path, rest.sha256))
+            if known is None or (known.cause, rest.cause) == ("retention", "erasure"):
+                found[rest.path, rest.sha256] = rest
+                if rest.path is not None:
+                    open_ends.append((rest.path, rest.cause))
+    return list(found.values())
 
 
 def is_past_retention(policies: Sequence[Policy], source: str, day: date | None, now: datetime) -> bool:

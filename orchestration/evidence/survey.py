@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from orchestration.evidence.removed import (
     Cause,
-    Removal,
+    Noted,
     are_links_past,
+    by_path,
     follow,
     is_past_retention,
     notes_of_removal,
@@ -68,13 +69,13 @@ class Survey:
 
 def survey(home: Home, files: pa.Table, policies: Sequence[Policy], *, now: datetime) -> Survey:
     """Looks every archived file up, by its bytes. `policies`, of then and of now, say what is past retention."""
-    removals = notes_of_removal(home)
+    noted = by_path(notes_of_removal(home))
     missing, left = [], []
     for row in files.to_pylist():
         if row["path"] is None:
             left.append(row)
             continue
-        found = _look(home, row, removals, policies, now)
+        found = _look(home, row, noted, policies, now)
         if found.state != "whole":
             missing.append(found)
         if found.now_at is not None:
@@ -84,19 +85,18 @@ def survey(home: Home, files: pa.Table, policies: Sequence[Policy], *, now: date
     return Survey(tuple(missing), pa.Table.from_pylist(left, schema=FILES), len(files))
 
 
-def _look(
-    home: Home, row: dict[str, Any], removals: Sequence[Removal], policies: Sequence[Policy], now: datetime
-) -> FoundFile:
+def _look(home: Home, row: dict[str, Any], noted: Noted, policies: Sequence[Policy], now: datetime) -> FoundFile:
     path = home.root / row["path"]
     if path.is_file() and file_sha256(path) == row["sha256"]:
         return _found(row, "whole", None, 0, row["path"])
-    where, sha256, cause = follow(removals, row["path"])
-    if cause is not None and where is None and not path.is_file():
-        return _found(row, "gone", cause, row["rows"], None)
-    if cause is not None and where is not None:
-        rest = home.root / where
-        if rest.is_file() and file_sha256(rest) == sha256:
-            return _found(row, "rewritten", cause, row["rows"] - pq.read_metadata(rest).num_rows, where)
+    rests = follow(noted, row["path"])
+    for rest in rests:
+        there = None if rest.path is None else home.root / rest.path
+        if there is not None and there.is_file() and file_sha256(there) == rest.sha256:
+            return _found(row, "rewritten", rest.cause, row["rows"] - pq.read_metadata(there).num_rows, rest.path)
+    causes = {rest.cause for rest in rests if rest.path is None}
+    if causes and not path.is_file():
+        return _found(row, "gone", "erasure" if "erasure" in causes else "retention", row["rows"], None)
     if path.is_file():
         return _found(row, "changed", "unexplained", row["rows"], None)
     is_past = (

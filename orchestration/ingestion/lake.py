@@ -20,7 +20,8 @@ NOT_SOURCES = ("consent_",)  # the consent importer keeps its own manifests besi
 
 
 class Manifest(BaseModel):
-    """One delivered file that is in the lake. `read = accepted + duplicates + quarantined`, asserted on the way in."""
+    """One delivered file that is in the lake. `read = accepted + duplicates + quarantined`, asserted on the way in; the
+    lake holds `accepted` rows of it less those `removed` since. A batch outlives its rows: what came again is known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +41,7 @@ class Manifest(BaseModel):
     files: list[str]  # relative to the lake
     links_file: str | None
     recorded_at: datetime
+    removed: dict[str, int] = {}  # rows that are no longer in the lake, by cause: erasure or retention
 
 
 def batch_of(source: str, feed: str, day: date | None, input_sha256: str) -> str:
@@ -58,6 +60,8 @@ def write_manifests(home: Home, batches: Sequence[Manifest]) -> None:
         accounted = manifest.accepted + manifest.duplicates + manifest.quarantined + manifest.without_effect
         if manifest.read != accounted:
             raise AssertionError(f"{manifest.source}/{manifest.batch}: rows read and rows accounted for differ")
+        if sum(manifest.removed.values()) > manifest.accepted:
+            raise AssertionError(f"{manifest.source}/{manifest.batch}: more rows removed than there were")
         aside = home.tmp / f"manifest-{manifest.batch}.json"
         content = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True)
         aside.write_text(content + "\n", "utf-8")
@@ -103,23 +107,24 @@ def lake_hash(home: Home) -> str:
 
 
 def source_totals(home: Home, source: str) -> dict[str, int]:
-    """Rows over every batch of a source: read, accepted, duplicates, quarantined."""
-    totals = Counter[str](read=0, accepted=0, duplicates=0, quarantined=0)
+    """Rows over every batch of a source: read, accepted, duplicates, quarantined, and removed of the accepted."""
+    totals = Counter[str](read=0, accepted=0, duplicates=0, quarantined=0, removed=0)
     for manifest in manifests(home, source):
+        totals["removed"] += sum(manifest.removed.values())
         for name in ("read", "accepted", "duplicates", "quarantined"):
             totals[name] += getattr(manifest, name)
     return dict(totals)
 
 
-def sweep(home: Home, source: str) -> int:
-    """Removes files of the source, and links, that no manifest lists. Call it with the home's lock held."""
+def sweep(home: Home, *sources: str) -> int:
+    """Removes files of the sources, and links, that no manifest lists. Call it with the home's lock held."""
     listed = manifests(home)
     keep = {home.lake / name for m in listed for name in (*m.files, *([m.links_file] if m.links_file else []))}
     keep |= {quarantine_path(home, m.source, m.batch) for m in listed if m.quarantined}
     present: Iterable[Path] = (
-        *(home.lake / source).glob("day=*/*.parquet"),
+        *(path for source in sources for path in (home.lake / source).glob("day=*/*.parquet")),
         *(home.lake / "links").glob("*.parquet"),
-        *(home.quarantine / source).glob("*.parquet"),
+        *(path for source in sources for path in (home.quarantine / source).glob("*.parquet")),
     )
     leftovers = [path for path in present if path not in keep]
     for path in leftovers:

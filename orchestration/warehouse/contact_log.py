@@ -50,8 +50,7 @@ def contact_points_of(con: duckdb.DuckDBPyConnection, home: Home, number: int) -
     if not files:
         return CONTACT_POINTS.empty_table()
     notes = pa.concat_tables(
-        pq.read_table(path, schema=SCHEMA).append_column("note", pa.array([at]).take(pa.array([0] * _rows(path))))
-        for path, at in files
+        pq.read_table(path, schema=SCHEMA).append_column("note", pa.repeat(at, _rows(path))) for path, at in files
     )
     con.register("contact_notes", notes)
     found = con.execute(

@@ -1,0 +1,230 @@
+"""Rows that go from the lake, its links and the evidence logs: nothing of them is left, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestration.evidence.removed import notes_of_removal
+from orchestration.evidence.survey import Survey, survey
+from orchestration.exports import deliveries
+from orchestration.home import Home
+from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.identity.vault import CONTACT_POINTS
+from orchestration.ingestion.lake import link_files, manifests, source_totals
+from orchestration.retention import rewrite
+from orchestration.warehouse import archive
+from orchestration.warehouse.contact_log import contact_points_of, note_contact_points
+from orchestration.warehouse.duckdb_settings import connect
+from tests.unit.ingestion_world import NOW, World, row
+
+SOURCE = "shop_src"
+FEED = {"format": "jsonl", "path": "touches-{day}.jsonl"}
+DAYS = 3
+Rows = list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Three days of twelve people: a<n> is n's account, most rows show a phone too; number 5's phone is also 6's."""
+    world = World.make(tmp_path, FEED)
+    for day in range(1, DAYS + 1):
+        world.put(f"touches-2026-01-{day:02}.jsonl", [touch(number, day) for number in range(12)])
+    assert world.ingest().accepted == 12 * DAYS
+    return world
+
+
+def touch(number: int, day: int) -> dict[str, Any]:
+    phone = {} if number % 4 == 3 else {"phone": f"1380000{5 if number == 6 else number:04}"}
+    return row(number, id=f"e{number}-{day}", at=f"2026-01-{day:02}T10:00:00+08:00", **phone)
+
+
+def tokens_of(world: World, number: int) -> list[str]:
+    """The account and the phone of one person, as the lake knows them."""
+    tokens = Tokeniser(world.keys)
+    phone = f"+861380000{5 if number == 6 else number:04}"
+    return [tokens.token("account", "shop", f"a{number}"), tokens.token("phone", "e164", phone)]
+
+
+def erase(world: World, *numbers: int) -> rewrite.Removed:
+    tokens = [token for number in numbers for token in tokens_of(world, number)]
+    return rewrite.erase_tokens(world.home, pa.array(tokens), now=NOW)
+
+
+def at_rest(world: World) -> bytes:
+    """Every byte of the lake, the evidence and what lies aside, Parquet unpacked. Vault and keys are others' work."""
+    found = []
+    for path in (path for place in ("lake", "evidence", "tmp") for path in (world.home.root / place).rglob("*")):
+        if path.is_file():
+            found.append(path.read_bytes())
+            if path.suffix == ".parquet":
+                found.append(str(pq.read_table(path).to_pylist()).encode())
+    return b"\n".join(found)
+
+
+def links(home: Home) -> Rows:
+    files = [str(path) for path in link_files(home)]
+    return duckdb.execute("SELECT * FROM read_parquet(?) ORDER BY ALL", [files]).fetchall() if files else []
+
+
+def others(rows: Rows, *tokens: str) -> Rows:
+    return [row for row in rows if not set(tokens) & set(row)]
+
+
+def looked_up(world: World, act: Callable[[], object]) -> Survey:
+    files = archive.list_files(world.home)
+    act()
+    return survey(world.home, files, [world.policy], now=NOW)
+
+
+@pytest.mark.fault("F1")
+def test_erased_tokens_are_in_no_byte_of_the_lake_and_other_rows_are_what_they_were(world: World) -> None:
+    tokens, rows, shown = tokens_of(world, 2), world.lake(), links(world.home)
+    assert all(token.encode() in at_rest(world) for token in tokens), "the search would find them"
+    removed = erase(world, 2)
+    assert (removed.rows, removed.cells, removed.links) == (DAYS, 0, DAYS)
+    assert not any(token.encode() in at_rest(world) for token in tokens)
+    assert world.lake() == others(rows, *tokens) and len(rows) == len(world.lake()) + DAYS
+    assert links(world.home) == others(shown, *tokens)
+
+
+def test_shared_row_loses_the_link_and_not_the_row(world: World) -> None:
+    rows, (account, phone) = world.lake("* EXCLUDE (phone_token), phone_token"), tokens_of(world, 5)
+    removed = erase(world, 5)
+    assert (removed.rows, removed.cells, removed.links) == (DAYS, DAYS, 2 * DAYS)
+    blanked = [(*row[:-1], None if row[-1] == phone else row[-1]) for row in others(rows, account)]
+    assert sorted(world.lake("* EXCLUDE (phone_token), phone_token"), key=str) == sorted(blanked, key=str)
+    assert not any(token.encode() in at_rest(world) for token in (account, phone))
+
+
+def test_erasing_again_or_somebody_unknown_changes_nothing(world: World) -> None:
+    erase(world, 2)
+    before = {path: path.stat().st_mtime_ns for path in world.home.root.rglob("*") if path.is_file()}
+    again = erase(world, 2)
+    nobody = rewrite.erase_tokens(world.home, pa.array(["0" * 32, None]), now=NOW)
+    assert (again.rows, again.links, again.files, nobody.files) == (0, 0, 0, 0)
+    assert rewrite.erase_tokens(world.home, pa.array([], pa.null()), now=NOW) == rewrite.Removed()
+    assert {path: path.stat().st_mtime_ns for path in world.home.root.rglob("*") if path.is_file()} == before
+
+
+def test_batch_still_adds_up_and_its_delivery_is_still_known(world: World) -> None:
+    files = {path.name: path.read_bytes() for path in world.landing.iterdir()}
+    erase(world, *range(6))
+    totals = source_totals(world.home, SOURCE)
+    assert totals["read"] == totals["accepted"] + totals["duplicates"] + totals["quarantined"] == 12 * DAYS
+    assert totals["accepted"] - totals["removed"] == len(world.lake()) == 6 * DAYS
+    assert [batch.removed for batch in manifests(world.home)] == [{"erasure": 6}] * DAYS
+    for name, content in files.items():
+        world.put(name, content)
+    again = world.ingest()
+    assert (again.redelivered, again.accepted) == (DAYS, 0)
+
+
+def test_rows_of_the_same_batch_that_are_left_are_still_duplicates(world: World) -> None:
+    erase(world, 2)
+    world.put("touches-2026-01-09.jsonl", [touch(number, 1) for number in range(12)])
+    report = world.ingest()
+    assert (report.duplicates, report.accepted) == (11, 1), "whether they may come again is not the lake's to say"
+
+
+def test_batch_of_which_nothing_is_left_stays_complete(world: World) -> None:
+    found = looked_up(world, lambda: erase(world, *range(12)))
+    assert world.lake() == [] and links(world.home) == []
+    assert len(manifests(world.home)) == DAYS and not list((world.home.lake / SOURCE).iterdir())
+    assert found.left["path"].to_pylist() == [None] * 2 * DAYS and None not in found.left["batch_day"].to_pylist()
+    assert found.rows_gone() == {"links": {"erasure": 9 * DAYS}, "touchpoints": {"erasure": 12 * DAYS}}
+
+
+def test_replay_is_told_of_each_rewrite_one_after_the_other(world: World) -> None:
+    found = looked_up(world, lambda: (erase(world, 1), erase(world, 2)))
+    assert {(file.state, file.cause) for file in found.missing} == {("rewritten", "erasure")}
+    assert found.rows_gone() == {"links": {"erasure": 2 * DAYS}, "touchpoints": {"erasure": 2 * DAYS}}
+    assert sum(row["path"] is not None for row in found.left.to_pylist()) == 2 * DAYS
+
+
+@pytest.mark.fault("H5")
+def test_purge_of_a_day_keeps_the_links_that_its_touchpoints_showed(world: World) -> None:
+    shown, day = links(world.home), date(2026, 1, 2)
+    found = looked_up(world, lambda: rewrite.unlink_days(world.home, SOURCE, [day], now=NOW))
+    assert found.rows_gone() == {"touchpoints": {"retention": 12}}
+    assert len(world.lake()) == 12 * (DAYS - 1) and links(world.home) == shown
+    assert [batch.removed for batch in manifests(world.home) if batch.removed] == [{"retention": 12}]
+
+
+def test_expired_day_is_unlinked_without_reading_or_writing_a_row(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pq, "ParquetFile", None)
+    monkeypatch.setattr(pq, "write_table", None)
+    removed = rewrite.unlink_days(world.home, SOURCE, [date(2026, 1, 1)], now=NOW)
+    assert (removed.rows, removed.files) == (12, 1)
+
+
+def test_named_rows_are_removed_and_only_they(world: World) -> None:
+    rows = world.lake("touchpoint_key, business_day")
+    (name,) = (name for batch in manifests(world.home) for name in batch.files if "day=2026-01-02" in name)
+    keys = pa.table({"path": [name] * 3, "touchpoint_key": [key for key, day in rows if day == date(2026, 1, 2)][:3]})
+    found = looked_up(world, lambda: rewrite.remove_rows(world.home, SOURCE, keys, "retention", now=NOW))
+    assert world.lake("touchpoint_key, business_day") == [
+        row for row in rows if row[0] not in keys["touchpoint_key"].to_pylist()
+    ]
+    assert found.rows_gone() == {"touchpoints": {"retention": 3}}
+    assert rewrite.remove_rows(world.home, SOURCE, keys, "retention", now=NOW).files == 0
+
+
+def test_columns_keep_their_types_and_order(world: World) -> None:
+    def described() -> Rows:
+        files = [str(world.home.lake / name) for batch in manifests(world.home) for name in batch.files]
+        return duckdb.execute("DESCRIBE SELECT * FROM read_parquet(?)", [files]).fetchall()
+
+    before = described()
+    erase(world, 2)
+    assert described() == before
+
+
+def test_evidence_logs_lose_the_tokens_and_their_numbers_stay(world: World) -> None:
+    """A log of contact points is read by its number, so a file without rows stays."""
+    (gone, phone), (stays, _) = tokens_of(world, 2), tokens_of(world, 4)
+    point = {"kind": "phone", "issuer": "e164"}
+    with connect(world.home) as con:
+        for held in ([gone], [gone, stays], [gone, stays, phone]):
+            note_contact_points(
+                con, world.home, pa.Table.from_pylist([{"token": t, **point} for t in held]).cast(CONTACT_POINTS)
+            )
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    deliveries.record(world.home, "seg", "crm", "g1", [gone, stays], now=at)
+    deliveries.record(world.home, "seg", "crm", "g2", [gone], now=at)
+    deliveries.record_removals(world.home, "seg", "crm", "g2", [], now=NOW)
+    found = looked_up(world, lambda: erase(world, 2))
+    with connect(world.home) as con:
+        held_then = [contact_points_of(con, world.home, number)["token"].to_pylist() for number in (1, 2, 3)]
+    assert held_then == [[], [stays], [stays]]
+    assert [deliveries.log(world.home, log)["token"].to_pylist() for log in ("deliveries", "removals")] == [[stays]] * 2
+    assert found.rows_gone()["deliveries"] == {"erasure": 2}
+    assert not any(token.encode() in at_rest(world) for token in (gone, phone))
+
+
+def test_killed_rewrite_and_another_in_its_place_are_both_explained(world: World) -> None:
+    """Killed after the note, then done with one person more: what the first noted never came to be."""
+
+    def both() -> None:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("orchestration.retention.swap.write_manifests", interrupted)
+            erase(world, 2)
+        erase(world, 2, 3)
+
+    found = looked_up(world, both)
+    assert len(notes_of_removal(world.home)) == 2
+    assert {(file.state, file.cause) for file in found.missing} == {("rewritten", "erasure")}
+    assert found.rows_gone()["touchpoints"] == {"erasure": 2 * DAYS}
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
