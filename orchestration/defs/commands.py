@@ -80,6 +80,7 @@ def told(summary: dict[str, Any], root: Path) -> str:
         lines.append(
             f"  {name:<28}{counts['read']:>9,} read {counts['accepted']:>9,} accepted"
             f" {counts['duplicates']:>6,} duplicates {counts['quarantined']:>6,} quarantined"
+            + (f" {counts['dropped_fields']:>6,} fields dropped" if counts.get("dropped_fields") else "")
         )
     lines += ["", "segments"]
     lines += [f"  {name:<28}{counts['people']:>9,} people" for name, counts in summary["segments"].items()]

@@ -80,6 +80,8 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
         counts = report.counts()
         notes.leave(site.home, f"ingestion_{source.name}", counts=counts)
         site.say(f"           {counts['accepted']:,} accepted, {counts['quarantined']:,} quarantined")
+        if counts["dropped_fields"]:
+            site.say(f"           {counts['dropped_fields']:,} fields dropped that policy does not name")
         for refused in report.refused:
             site.say(f"           refused {refused}")
         yield dg.MaterializeResult(asset_key=key, metadata=measured(counts))

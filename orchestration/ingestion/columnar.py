@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from orchestration.ingestion.parsed import TOO_LONG, Parsed, columns_of, known_columns, raw_columns
 from orchestration.ingestion.quoting import ident, text
-from orchestration.ingestion.refusal import MAX_LINE_BYTES, Limits, RefusalReason, Refused
+from orchestration.ingestion.refusal import MAX_LINE_BYTES, MOST_UNKNOWN_COLUMNS, Limits, RefusalReason, Refused
 from orchestration.ingestion.timestamps import EPOCH_DIGITS
 from orchestration.ingestion.transcode import CHUNK, RATIO_FLOOR
 from orchestration.policy.schema import Feed, Source, SourceField
@@ -57,7 +57,7 @@ def parse(feed: Feed, files: dict[int, Path]) -> Parsed:
     line = ", ".join(f"coalesce({place}, chr(30))" for place in places.values())
     lines = f"SELECT *, concat_ws(chr(31), {line}) AS line FROM ({' UNION ALL '.join(parts)})"
     relation = f"SELECT *, CASE WHEN {TOO_LONG} THEN 'oversized' END AS problem FROM ({lines})"
-    return Parsed(relation, {name: places[name] for name in raw_columns(feed)})
+    return Parsed(relation, {name: places[name] for name in raw_columns(feed)}, "line")
 
 
 def rows_of(path: Path) -> int:
@@ -66,12 +66,14 @@ def rows_of(path: Path) -> int:
 
 
 def _as_text(number: int, path: Path, places: dict[str, str]) -> str:
-    absent = {name for name, kind in _leaves(pq.read_schema(path), places.keys()).items() if pa.types.is_null(kind)}
+    leaves, dropped = _leaves(pq.read_schema(path), places.keys())
+    absent = {name for name, kind in leaves.items() if pa.types.is_null(kind)}
     values = ", ".join(
         f"{'NULL' if name in absent else _member(name)}::VARCHAR AS {place}" for name, place in places.items()
     )
     return (
-        f"SELECT {int(number)}::INTEGER AS file_no, file_row_number + 1 AS row_no, {values} "
+        f"SELECT {int(number)}::INTEGER AS file_no, file_row_number + 1 AS row_no, "
+        f"{dropped}::BIGINT AS dropped, {values} "
         f"FROM read_parquet({text(path)}, file_row_number = true, hive_partitioning = false)"
     )
 
@@ -112,25 +114,34 @@ def _check_frame(path: Path) -> None:
 
 
 def _verify(path: Path, source: Source, feed: Feed, limits: Limits) -> None:
-    """Reads every page with its checksum. Strings stay in their dictionaries: a small file cannot fill memory."""
+    """Reads every page of the known columns with its checksum; no other is read. Strings stay in their dictionaries: a
+    small file cannot fill memory."""
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     if sum(group.total_byte_size for group in groups) > limits.max_bytes:
         raise Refused("bomb")
-    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    known = known_columns(feed)
+    chunks = [chunk for group in groups for chunk in _chunks(group) if _is_known(chunk, known)]
     if any(chunk.physical_type == "INT96" for chunk in chunks):  # of no certain zone
         raise Refused("contract_broken")
     packed = {chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page and _is_text(chunk)}
-    known = known_columns(feed)
     with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=sorted(packed & known)) as file:
-        leaves = _leaves(file.schema_arrow, known)
+        leaves, _ = _leaves(file.schema_arrow, known)
         _check_types(leaves, source, feed)
         size = 0
-        for batch in file.iter_batches(ROWS_PER_BATCH):
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=sorted(known)):
             batch.validate(full=True)  # UTF-8 too
             size += batch.num_rows * len(leaves) + sum(_unpacked(column) for column in batch.columns)
             if size > limits.max_bytes or (size > RATIO_FLOOR and size > limits.max_ratio * path.stat().st_size):
                 raise Refused("bomb")
+
+
+def _chunks(group: pq.RowGroupMetaData) -> list[pq.ColumnChunkMetaData]:
+    return [group.column(number) for number in range(group.num_columns)]
+
+
+def _is_known(chunk: pq.ColumnChunkMetaData, known: frozenset[str]) -> bool:
+    return any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in known)
 
 
 def _is_text(chunk: pq.ColumnChunkMetaData) -> bool:
@@ -150,31 +161,37 @@ def _unpacked(array: pa.Array) -> int:
     return int(pc.sum(lengths.take(array.indices) if values is not array else lengths).as_py() or 0)
 
 
-def _leaves(schema: pa.Schema, known: Iterable[str]) -> dict[str, pa.DataType]:
-    """Known column or key path → type. Exactly the known ones, each once: DuckDB does not tell `a` from `A`."""
+def _leaves(schema: pa.Schema, known: Iterable[str]) -> tuple[dict[str, pa.DataType], int]:
+    """Known column or key path → type, and how many others there are. Each once: DuckDB does not tell `a` from `A`."""
     wanted, found = set(known), dict[str, pa.DataType]()
-    _walk(schema, "", wanted, found)
+    dropped = _walk(schema, "", wanted, found)
     if wanted - found.keys():
         raise Refused("missing_column")
-    return found
+    if dropped > MOST_UNKNOWN_COLUMNS:
+        raise Refused("unknown_column")
+    return found, dropped
 
 
-def _walk(fields: Iterable[pa.Field], prefix: str, wanted: set[str], found: dict[str, pa.DataType]) -> None:
+def _walk(fields: Iterable[pa.Field], prefix: str, wanted: set[str], found: dict[str, pa.DataType]) -> int:
     seen: set[str] = set()
+    dropped = 0
     for field in fields:
         path = prefix + field.name
         below = {name for name in wanted if name.startswith(f"{path}.")}
-        if field.name.casefold() in seen or "." in field.name or (path not in wanted and not below):
-            raise Refused("unknown_column")
+        if field.name.casefold() in seen:
+            raise Refused("repeated_column")
         seen.add(field.name.casefold())
-        if path in wanted:
+        if "." in field.name or (path not in wanted and not below):
+            dropped += 1
+        elif path in wanted:
             found[path] = field.type
         elif pa.types.is_struct(field.type):
-            _walk(field.type, f"{path}.", wanted, found)
+            dropped += _walk(field.type, f"{path}.", wanted, found)
         elif pa.types.is_null(field.type):
             found.update(dict.fromkeys(below, pa.null()))
         else:
             raise Refused("contract_broken")
+    return dropped
 
 
 def _check_types(leaves: dict[str, pa.DataType], source: Source, feed: Feed) -> None:

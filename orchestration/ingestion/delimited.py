@@ -15,7 +15,7 @@ import duckdb
 
 from orchestration.ingestion.parsed import TOO_LONG, Parsed, columns_of, known_columns, raw_columns
 from orchestration.ingestion.quoting import ident, text
-from orchestration.ingestion.refusal import MAX_LINE_BYTES, Refused
+from orchestration.ingestion.refusal import MAX_LINE_BYTES, MOST_UNKNOWN_COLUMNS, Refused
 from orchestration.policy.schema import Feed, Source
 
 HEADER_BYTES = 1 << 20
@@ -26,28 +26,33 @@ _PART, _ABSENT = "chr(31)", "chr(30)"
 def create(con: duckdb.DuckDBPyConnection, feed: Feed, table: str) -> None:
     """The table that `load` fills: every known raw column as text."""
     columns = ", ".join(f"{ident(name)} VARCHAR" for name in _sorted_columns(feed))
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} (file_no INTEGER, row_no BIGINT, {columns})")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} (file_no INTEGER, row_no BIGINT, dropped BIGINT, {columns})")
 
 
 def load(con: duckdb.DuckDBPyConnection, source: Source, feed: Feed, table: str, file_no: int, path: Path) -> int:
     """Appends the rows of one verified file (all or nothing) and returns their number. Raises Refused."""
     header = read_header(path, feed.delimiter)
-    check_header(header, known_columns(feed))
+    known = known_columns(feed)
+    check_header(header, known)
     if feed.footer_rows:
         cut_footer(path, feed, header, _required_columns(source, feed))
-    return append_csv(con, table, file_no, path, header, feed.delimiter)
+    return append_csv(con, table, file_no, path, [name if name in known else None for name in header], feed.delimiter)
 
 
 def append_csv(
-    con: duckdb.DuckDBPyConnection, table: str, file_no: int, path: Path, header: list[str], delimiter: str
+    con: duckdb.DuckDBPyConnection, table: str, file_no: int, path: Path, header: list[str | None], delimiter: str
 ) -> int:
-    """Strict read of a verified CSV with this header into `table` by name."""
-    types = "{" + ", ".join(f"{text(name)}: 'VARCHAR'" for name in header) + "}"
+    """Strict read of a verified CSV with these columns into `table` by name; those without a name are dropped. What the
+    file calls them never reaches SQL: it may be a person's."""
+    places = {f"c_{number}": name for number, name in enumerate(header)}
+    types = "{" + ", ".join(f"{place}: 'VARCHAR'" for place in places) + "}"
+    kept = ", ".join(f"{place} AS {ident(name)}" for place, name in places.items() if name is not None)
     failure = ""
     rows = 0
     try:
         found = con.execute(
-            f"INSERT INTO {table} BY NAME SELECT {int(file_no)}::INTEGER AS file_no, row_number() OVER () AS row_no, * "
+            f"INSERT INTO {table} BY NAME SELECT {int(file_no)}::INTEGER AS file_no, row_number() OVER () AS row_no, "
+            f"{header.count(None)}::BIGINT AS dropped, {kept} "
             f"FROM read_csv({text(path)}, columns = {types}, auto_detect = false, header = true, "
             f"delim = {text(delimiter)}, quote = '\"', escape = '\"', nullstr = '', strict_mode = true, "
             f"null_padding = false, ignore_errors = false, max_line_size = {MAX_LINE_BYTES}, "
@@ -66,7 +71,7 @@ def parse(feed: Feed, table: str) -> Parsed:
     parts = ", ".join(f"coalesce({ident(name)}, {_ABSENT})" for name in _sorted_columns(feed))
     lines = f"SELECT *, concat_ws({_PART}, {parts}) AS line FROM {table}"
     relation = f"SELECT *, CASE WHEN {TOO_LONG} THEN 'oversized' END AS problem FROM ({lines})"
-    return Parsed(relation, {name: ident(name) for name in raw_columns(feed)})
+    return Parsed(relation, {name: ident(name) for name in raw_columns(feed)}, "line")
 
 
 def read_header(path: Path, delimiter: str) -> list[str]:
@@ -85,11 +90,14 @@ def read_header(path: Path, delimiter: str) -> list[str]:
 
 
 def check_header(header: list[str], known: frozenset[str]) -> None:
-    """Exactly the known columns, each once: a new column is refused until policy says what becomes of it (C8, R-60)."""
-    if set(header) - known or len(set(header)) != len(header):
-        raise Refused("unknown_column", 1)
+    """Every known column, and none twice, however it is written. A new column is not read until policy says what
+    becomes of it (C8, R-60); one that took the place of another is not new."""
     if known - set(header):
         raise Refused("missing_column", 1)
+    if len({name.casefold() for name in header}) != len(header):
+        raise Refused("repeated_column", 1)
+    if len(set(header) - known) > MOST_UNKNOWN_COLUMNS:
+        raise Refused("unknown_column", 1)
 
 
 def cut_footer(path: Path, feed: Feed, header: list[str], required: set[str]) -> None:

@@ -38,6 +38,7 @@ class Manifest(BaseModel):
     quarantined: int
     without_effect: int = 0  # of a consent feed: payloads that say nothing of any scope of ours
     quarantined_by_reason: dict[str, int]
+    dropped_fields: int = 0  # that policy does not name, over all rows read: they went no further (R-60)
     files: list[str]  # relative to the lake
     links_file: str | None
     recorded_at: datetime
@@ -107,11 +108,13 @@ def lake_hash(home: Home) -> str:
 
 
 def source_totals(home: Home, source: str) -> dict[str, int]:
-    """Rows over every batch of a source: read, accepted, duplicates, quarantined, and removed of the accepted."""
-    totals = Counter[str](read=0, accepted=0, duplicates=0, quarantined=0, removed=0)
+    """Over every batch of a source: rows read, accepted, duplicates, quarantined, and removed of the accepted; fields
+    dropped at the door."""
+    names = ("read", "accepted", "duplicates", "quarantined", "dropped_fields")
+    totals = Counter[str](dict.fromkeys((*names, "removed"), 0))
     for manifest in manifests(home, source):
         totals["removed"] += sum(manifest.removed.values())
-        for name in ("read", "accepted", "duplicates", "quarantined"):
+        for name in names:
             totals[name] += getattr(manifest, name)
     return dict(totals)
 

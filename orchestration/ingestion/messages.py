@@ -48,10 +48,15 @@ def parse(feed: Feed, lines: str) -> Parsed:
     )
     problem = (
         f"CASE WHEN {TOO_LONG} THEN 'oversized' WHEN doc IS NULL OR tags <> closing OR len(tags) <> list_unique(tags) "
-        f"THEN 'malformed' WHEN NOT list_has_all({texts(sorted(known_columns(feed)))}, tags) THEN 'unknown_field' END"
+        f"THEN 'malformed' END"
     )
-    relation = f"SELECT file_no, row_no, line, {problem} AS problem, tags, inner_texts FROM ({taken})"
-    return Parsed(relation, {tag: _value(tag) for tag in raw_columns(feed)})
+    known = sorted(known_columns(feed))
+    dropped = f"coalesce(len(list_filter(tags, lambda t: NOT list_contains({texts(known)}, t))), 0)"
+    relation = (
+        f"SELECT file_no, row_no, line, {problem} AS problem, {dropped} AS dropped, tags, inner_texts FROM ({taken})"
+    )
+    content = f"to_json([{', '.join(map(_value, known))}])::VARCHAR"
+    return Parsed(relation, {tag: _value(tag) for tag in raw_columns(feed)}, content)
 
 
 def _value(tag: str) -> str:

@@ -16,11 +16,13 @@ TOO_LONG = f"strlen(line) > {MAX_ROW_BYTES}"
 
 @dataclass(frozen=True)
 class Parsed:
-    """`relation`: SQL with file_no, row_no, line, problem (a quarantine reason or NULL), and what `values` reads.
-    `values`: raw column, key path or tag → VARCHAR expression over `relation`."""
+    """`relation`: SQL with file_no, row_no, line, problem (a quarantine reason or NULL), dropped (how many fields of
+    the row policy does not name), and what the others read. `values`: raw column, key path or tag → VARCHAR expression
+    over it. `content`: one of everything that policy names: a field that it does not name changes no key."""
 
     relation: str
     values: dict[str, str]
+    content: str
 
 
 def columns_of(feed: Feed) -> dict[str, Column]:
@@ -36,7 +38,7 @@ def raw_columns(feed: Feed) -> tuple[str, ...]:
 
 
 def known_columns(feed: Feed) -> frozenset[str]:
-    """Every raw column that policy names; any other is refused."""
+    """Every raw column that policy names; any other is dropped, and counted."""
     return frozenset(raw_columns(feed)) | frozenset(feed.ignored_columns)
 
 

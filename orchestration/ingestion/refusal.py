@@ -16,6 +16,7 @@ RefusalReason = Literal[
     "ragged",
     "unknown_column",
     "missing_column",
+    "repeated_column",
     "empty",
     "oversized",
     "contract_broken",
@@ -25,6 +26,8 @@ RefusalReason = Literal[
 # A row above 1 MiB is quarantined; above 8 MiB the reader's buffers are at risk, so the file is refused (fault C10).
 MAX_ROW_BYTES = 1 << 20
 MAX_LINE_BYTES = 8 << 20
+# A column that policy does not name is dropped; a file with more of them than this is none of the feed's (fault C10).
+MOST_UNKNOWN_COLUMNS = 1000
 
 
 class Refused(Exception):  # noqa: N818 - a file is refused, which is no error of the program

@@ -36,6 +36,7 @@ class SourceReport:
     duplicates: int = 0
     quarantined: int = 0
     quarantined_by_reason: Counter[str] = field(default_factory=Counter)
+    dropped_fields: int = 0  # that policy does not name, over all rows
     files: int = 0  # read now
     redelivered: int = 0  # the same bytes again: nothing to do
     waiting: int = 0  # no completion marker yet
@@ -47,6 +48,7 @@ class SourceReport:
         self.duplicates += manifest.duplicates
         self.quarantined += manifest.quarantined
         self.quarantined_by_reason.update(manifest.quarantined_by_reason)
+        self.dropped_fields += manifest.dropped_fields
         self.files += 1
 
     def counts(self) -> dict[str, int]:
@@ -56,6 +58,7 @@ class SourceReport:
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "quarantined": self.quarantined,
+            "dropped_fields": self.dropped_fields,
             "files": self.files,
             "redelivered_files": self.redelivered,
             "waiting_files": self.waiting,

@@ -31,10 +31,12 @@ class Bounds:
 
 
 def judged_sql(source: Source, feed: Feed, parsed: Parsed, bounds: Bounds) -> str:
-    """file_no, row_no, line, f_<field>…, occurred_at, reason, touchpoint_key, body_hash: one row per parsed row."""
+    """file_no, row_no, line, dropped, f_<field>…, occurred_at, reason, touchpoint_key, body_hash: one row per parsed
+    row."""
     fields = source.fields
     values = _field_values(fields, feed, parsed)
-    texts = f"SELECT file_no, row_no, line, problem, {', '.join(f'{sql} AS x_{name}' for name, sql in values.items())}"
+    extracted = ", ".join(f"{sql} AS x_{name}" for name, sql in values.items())
+    texts = f"SELECT file_no, row_no, line, problem, dropped, {parsed.content} AS content, {extracted}"
     typed = ", ".join(f"{_typed(field)} AS f_{field.name}" for field in fields)
     occurred_at = occurred_at_sql(source.occurred_at, f"x_{source.occurred_at.field}")
     judged = f"SELECT *, {typed}, {occurred_at} AS occurred_at FROM ({texts} FROM ({parsed.relation}))"
@@ -42,7 +44,7 @@ def judged_sql(source: Source, feed: Feed, parsed: Parsed, bounds: Bounds) -> st
     keyed = f"SELECT *, CASE WHEN reason IS NULL THEN {_key(source, feed)} END AS touchpoint_key FROM ({reasoned})"
     kept = ", ".join(f"f_{field.name}" for field in fields)
     return (
-        f"SELECT file_no, row_no, line, {kept}, occurred_at, reason, touchpoint_key, "
+        f"SELECT file_no, row_no, line, dropped, {kept}, occurred_at, reason, touchpoint_key, "
         f"CASE WHEN reason IS NULL THEN {_body(source, feed)} END AS body_hash FROM ({keyed})"
     )
 
@@ -89,9 +91,20 @@ def _reason(source: Source, bounds: Bounds) -> str:
         f"CASE WHEN problem IS NOT NULL THEN problem WHEN {missing} THEN 'missing_required' "
         f"WHEN {oversized} THEN 'oversized' "
         f"WHEN regexp_matches({joined}, {text(_CONTROL)}){f' OR {bad}' if bad else ''} THEN 'bad_value' "
-        f"WHEN occurred_at IS NULL THEN 'bad_timestamp' "
+        f"{_closes_nothing(source)}WHEN occurred_at IS NULL THEN 'bad_timestamp' "
         f"WHEN occurred_at > TIMESTAMP {text(bounds.latest.strftime('%Y-%m-%d %H:%M:%S'))} THEN 'future_dated' END"
     )
+
+
+def _closes_nothing(source: Source) -> str:
+    """A field that policy does not name is dropped, but where one stands in a row that closes a contact point and does
+    not say which, it may be that field under another name: then somebody must look."""
+    closing = [
+        f"(x_{source.event} = {text(signal.raw)} AND x_{signal.field} IS NULL)"
+        for signal in source.permissions
+        if signal.state == "closed"
+    ]
+    return f"WHEN dropped > 0 AND ({' OR '.join(closing)}) THEN 'unknown_field' " if closing else ""
 
 
 def _broken(field: SourceField) -> list[str]:
@@ -112,8 +125,8 @@ def _broken(field: SourceField) -> list[str]:
 
 
 def _key(source: Source, feed: Feed) -> str:
-    """Ids are namespaced by source, not by feed; without an id the line is the id, under the feed's controller."""
-    by_line = f"keyed_hash({text(f'{source.name}|line|{feed.controller or source.controller}|')} || line)"
+    """Ids are namespaced by source, not by feed; without an id the content is, under the feed's controller."""
+    by_line = f"keyed_hash({text(f'{source.name}|line|{feed.controller or source.controller}|')} || content)"
     if source.event_id is None:
         return by_line
     event_id = f"x_{source.event_id}"

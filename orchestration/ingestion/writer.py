@@ -65,7 +65,7 @@ class BatchWriter:
             self._write_links(group, Path(folder) / "links", written)
             self._write_quarantine(group, written)
             settle(written.moves)
-        duplicates = self._duplicates()
+        duplicates, dropped = self._duplicates(), self._dropped()
         done = [
             Manifest(
                 source=self.source.name,
@@ -80,6 +80,7 @@ class BatchWriter:
                 duplicates=duplicates.get(number, 0),
                 quarantined=written.quarantined[number].total(),
                 quarantined_by_reason=dict(sorted(written.quarantined[number].items())),
+                dropped_fields=dropped.get(number, 0),
                 files=sorted(written.files[number]),
                 links_file=written.links.get(number),
                 recorded_at=now,
@@ -110,6 +111,9 @@ class BatchWriter:
     def _duplicates(self) -> dict[int, int]:
         query = f"SELECT file_no, count(*) FROM {VERDICTS} WHERE verdict = 'duplicate' GROUP BY file_no"
         return dict(self.con.execute(query).fetchall())
+
+    def _dropped(self) -> dict[int, int]:
+        return dict(self.con.execute(f"SELECT file_no, sum(dropped)::BIGINT FROM {JUDGED} GROUP BY file_no").fetchall())
 
     def _write_quarantine(self, group: dict[int, Intake], written: Written) -> None:
         kept = f"CASE WHEN length(line) <= {MAX_KEPT_CHARACTERS} THEN line END"

@@ -22,7 +22,7 @@ EXPECTED = {  # file (under landing) → why it is refused
     "web/tag-2026-08-02.jsonl.gz": "corrupt",
     "in_store/till-20260801.csv": "ragged",
     "in_store/till-20260802.csv": "wrong_encoding",
-    "in_store/till-20260803.csv": "unknown_column",
+    "in_store/till-20260803.csv": "missing_column",
     "app/events-2026-08-01.jsonl": "empty",
 }
 
@@ -33,7 +33,9 @@ def plant(landing: Path) -> None:
     tills = {
         "in_store/till-20260801.csv": (HEADER + "\n" + LINE.format(id="r1") + ",more,cells" + footer).encode("gb18030"),
         "in_store/till-20260802.csv": (HEADER + "\n" + LINE.format(id="r2") + footer).encode("gb18030") + b"\xff\xff\n",
-        "in_store/till-20260803.csv": (HEADER + ",身份证\n" + LINE.format(id="r3") + ",x" + footer).encode("gb18030"),
+        "in_store/till-20260803.csv": (HEADER.replace("姓名", "身份证") + "\n" + LINE.format(id="r3") + footer).encode(
+            "gb18030"
+        ),
     }
     files = {
         "web/tag-2026-08-01.jsonl.gz": packed[:-20],

@@ -48,7 +48,7 @@ def test_same_landing_gives_the_same_rows_in_one_run_or_many(tmp_path: Path) -> 
     assert one.ingest(now=NOW + timedelta(days=1)).redelivered == 3
     assert lake.lake_hash(one.home) == before
     assert lake.source_totals(one.home, "shop_src") == {
-        "read": 15, "accepted": 11, "duplicates": 4, "quarantined": 0, "removed": 0,
+        "read": 15, "accepted": 11, "duplicates": 4, "quarantined": 0, "removed": 0, "dropped_fields": 0,
     }  # fmt: skip
 
 
@@ -146,8 +146,8 @@ def test_wechat_messages_cannot_be_ended_or_forged_from_inside(tmp_path: Path) -
         + message("three", "<Event>view</Event><Event>buy</Event>"),
     )  # fmt: skip
     report = world.ingest()
-    assert dict(report.quarantined_by_reason) == {"malformed": 4, "unknown_field": 1}
-    assert world.lake("raw_event, note") == [("view", forged), ("view", "a ]> b ]]")]
+    assert (dict(report.quarantined_by_reason), report.dropped_fields) == ({"malformed": 4}, 1)
+    assert world.lake("raw_event, note") == [("view", forged), ("view", "a ]> b ]]"), ("view", "two")]
 
 
 @needs_fixtures
@@ -214,7 +214,10 @@ def test_table_is_read_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (later.read, later.accepted, later.duplicates) == (3, 1, 2)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE visits ADD COLUMN id_card TEXT"))
-    assert [file.reason for file in world.ingest().refused] == ["unknown_column"]
+        connection.execute(text("UPDATE visits SET id_card = 'canary-id-card'"))
+    new_column = world.ingest()
+    assert (new_column.read, new_column.duplicates, new_column.dropped_fields) == (3, 3, 3)
+    assert b"canary-id-card" not in world.bytes_at_rest()
 
 
 @needs_fixtures

@@ -34,7 +34,7 @@ def world_of(tmp_path: Path, *given: dict[str, Any] | str, **changes: Any) -> Wo
         ('{"id": "x"', "malformed"),
         ("[1]", "malformed"),
         ('{"id": "x", "id": "y", "event": "view", "at": "2026-01-01T00:00:00Z"}', "malformed"),
-        (row(2, wechat_id="w"), "unknown_field"),
+        ('{"id": "x", "id": "y", "new": 1, "event": "view", "at": "2026-01-01T00:00:00Z"}', "malformed"),
         (row(2, event=None), "missing_required"),
         (row(2, event=""), "missing_required"),
         (row(2, note={"a": 1}), "bad_value"),
@@ -127,7 +127,8 @@ def test_nothing_plain_is_written_but_landing(tmp_path: Path) -> None:
     canaries = ["canary-77@example.invalid", "13987654321", "canary-account", "canary-secret", "canary-event-id"]
     email, phone, account, secret, event_id = canaries
     good = row(1, id=event_id, phone=phone, account=account, secret=f"{secret} {email}")
-    world = world_of(tmp_path, good, {**good, "amount": "x"}, {**good, "unknown": email}, json.dumps(good)[:-1])
+    good |= {"unknown": email, phone: secret}
+    world = world_of(tmp_path, good, {**good, "amount": "x"}, {**good, "note": email}, json.dumps(good)[:-1])
     world.put("s-2026-01-02.jsonl", (json.dumps(good) + "\n").encode() + b"\xff")
     report = world.ingest()
     assert (report.accepted, report.quarantined, len(report.refused)) == (1, 3, 1)
