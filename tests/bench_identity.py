@@ -18,7 +18,7 @@ import numpy as np
 
 from orchestration.home import Home
 from orchestration.identity.graph import NONE, Ints, Links, Nodes, People, components, resolve_people
-from orchestration.identity.incremental import Resolution, graph_of, update_people
+from orchestration.identity.incremental import Resolution, Words, graph_of, update_people
 from orchestration.identity.keys import Keys
 from orchestration.identity.remembered import Memory, Names, old_numbers
 
@@ -65,24 +65,28 @@ def next_night(before: Night, people: int, rng: np.random.Generator) -> Night:
     browsers = np.stack([rng.integers(0, nodes, count - joining), nodes + np.arange(count - joining)])
     strangers = np.sort(rng.integers(0, 6 * people, (2, joining)), axis=0)
     ends = np.concatenate([before.links.ends, browsers, strangers[:, strangers[0] < strangers[1]]], axis=1)
-    return night_of(people, nodes + count - joining, ends, rng, before.names)
+    tokens = np.concatenate([before.names.high, rng.integers(0, 2**62, count - joining, dtype=np.uint64)])
+    weak = 6 * people + np.argsort(tokens[6 * people :], kind="stable")  # new tokens come anywhere among the known
+    place = np.arange(len(tokens))
+    place[weak] = np.arange(6 * people, len(tokens))
+    tokens[6 * people :].sort()
+    return night_of(people, len(tokens), np.sort(place[ends], axis=0), rng, tokens)
 
 
-def night_of(people: int, nodes: int, ends: Ints, rng: np.random.Generator, known: Names | None = None) -> Night:
-    """Numbers go anchors, other strong, weak; tokens are new numbers after the known ones of the last stretch."""
+def night_of(people: int, nodes: int, ends: Ints, rng: np.random.Generator, tokens: Words | None = None) -> Night:
+    """Numbers go anchors, other strong, weak; of each, tokens in their order."""
     keys = np.unique(ends[0] * np.int64(nodes) + ends[1])
     number = np.arange(nodes)
     anchor_class = np.where(number < 2 * people, number % 2 + 1, NONE)
-    high = (
-        np.sort(rng.integers(0, 2**62, nodes, dtype=np.uint64))
-        if known is None
-        else np.concatenate([known.high, known.high[-1] + np.arange(1, nodes - len(known.high) + 1, dtype=np.uint64)])
-    )
     stretches = (("anchor", 2 * people), ("strong", 6 * people), ("weak", nodes))
+    if tokens is None:
+        tokens = rng.integers(0, 2**62, nodes, dtype=np.uint64)
+        for start, stop in ((0, 2 * people), (2 * people, 6 * people), (6 * people, nodes)):
+            tokens[start:stop].sort()
     return Night(
         Nodes(number < 6 * people, anchor_class, np.full(nodes, 50)),
         Links(np.stack(np.divmod(keys, nodes)), np.ones(len(keys), dtype=np.bool_)),
-        Names(stretches, ("a", "b"), high, high),
+        Names(stretches, ("a", "b"), tokens, tokens),
     )
 
 

@@ -42,9 +42,9 @@ def graph_of(nodes: Nodes, links: Links, marks: Words) -> Graph:
     start = np.zeros(len(nodes) + 1, dtype=np.int64)
     np.cumsum(np.bincount(links.ends[0], minlength=len(nodes)), out=start[1:])
     running = np.zeros(len(links) + 1, dtype=np.uint64)
-    marked = marks[links.ends[1]]
-    marked[~links.in_force] *= np.uint64(3)  # odd, so that nothing is lost
-    np.cumsum(marked, out=running[1:])
+    np.take(marks, links.ends[1], out=running[1:], mode="clip")  # in place: fresh memory costs as much as the sums
+    running[1:][~links.in_force] *= np.uint64(3)  # odd, so that nothing is lost
+    np.cumsum(running, out=running)
     total = np.diff(running[start])
     return Graph(nodes, links, start, total)
 
@@ -70,8 +70,9 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
     was: Chosen = old_of[known] if len(known) < len(new_of) else slice(None)  # nobody is gone: all, in their order
     changes = _find_changes(old.graph, now, old_of, new_of, known, was)
     people = _carried(old.people, len(nodes), new_of, known, was)
+    was_shared = people.degree[changes.added] > nodes.max_links[changes.added]
     np.add.at(people.degree, *_counted(nodes, changes.added))
-    added = _attach_leaves(people, nodes, changes.added, old_of)
+    added = _attach_leaves(people, nodes, changes.added, old_of, was_shared)
     if added.size + len(changes.others):
         touched = _distinct(np.concatenate([added.reshape(-1), changes.others]), len(nodes))
         parts = _distinct(people.record[touched], len(nodes) + 1)
@@ -112,11 +113,22 @@ def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, known: Int
     before = _keys(ends[:, ~is_lost], old.links.in_force[rows[~is_lost]], n)
     rows, _ = rows_of(now.start, differing)
     after = _keys(now.links.ends.take(rows, axis=1), now.links.in_force[rows], n)
-    changed_before, changed = np.setdiff1d(before, after, True), np.setdiff1d(after, before, True)
+    changed_before, changed = _apart(before, after)
     is_added = (changed & 1 == 1) & ~np.isin(changed >> 1, changed_before >> 1)
     rest = np.concatenate([changed[~is_added], changed_before]) >> 1
     others = np.concatenate([rest // n, rest % n, beside_lost[beside_lost != n]])
     return Changes(np.stack(np.divmod(changed[is_added] >> 1, n)), others)
+
+
+def _apart(before: Ints, after: Ints) -> tuple[Ints, Ints]:
+    """What only one of the two holds. Each is sorted but for what is gone, so to sort both merges them."""
+    told = np.concatenate([before * 2, after * 2 + 1])
+    told.sort(kind="stable")
+    differs = np.ones(len(told) + 1, dtype=np.bool_)
+    np.not_equal(told[1:] >> 1, told[:-1] >> 1, out=differs[1:-1])
+    alone = told[differs[1:] & differs[:-1]]
+    is_after = alone & 1 == 1
+    return alone[~is_after] >> 1, alone[is_after] >> 1
 
 
 def _keys(ends: Ints, in_force: Bools, n: int) -> Ints:
@@ -127,10 +139,12 @@ def _keys(ends: Ints, in_force: Bools, n: int) -> Ints:
 
 def _carried(old: People, n: int, new_of: Ints, known: Ints, was: Chosen) -> People:
     """What was resolved, in the numbering of today; a new node stands alone."""
+    is_known = np.zeros(n, dtype=np.bool_)
+    is_known[known] = True
     group, degree = np.arange(n), np.zeros(n, dtype=np.int64)
-    degree[known] = old.degree[was]
+    degree[is_known] = old.degree[was]
     is_ambiguous, is_loose = (_scattered(flag, n, new_of) for flag in (old.is_ambiguous, old.is_loose))
-    group[known] = new_of[old.group[was]]
+    group[is_known] = new_of[old.group[was]]
     reach, record = group.copy(), group.copy()
     for label, before in ((reach, old.reach), (record, old.record)):
         other = np.flatnonzero((before != old.group)[was])  # few: most people are one part of the graph
@@ -145,22 +159,24 @@ def _scattered(flag: Bools, n: int, new_of: Ints) -> Bools:
     return moved[:n]
 
 
-def _attach_leaves(people: People, nodes: Nodes, added: Ints, old_of: Ints) -> Ints:
-    """Gives each new identifier with one link the labels of the other end, where no rule can look at it: it is no
-    anchor, names nobody, joins nobody, and leads nowhere. Returns the links that are left."""
+def _attach_leaves(people: People, nodes: Nodes, added: Ints, old_of: Ints, was_shared: Bools) -> Ints:
+    """Settles each new identifier with one link where no rule can look at it: it is no anchor, names nobody, joins
+    nobody, and leads nowhere. It gets the labels of the other end, or stays alone where that is ambiguous as it was
+    before. Returns the links that are left."""
     node, times = np.unique(added[old_of[added] == NONE], return_counts=True)
     may_be_leaf = np.zeros(len(nodes), dtype=np.bool_)
     may_be_leaf[node[(times == 1) & (nodes.anchor_class[node] == NONE)]] = True
     first, second = may_be_leaf[added]
     leaf, stem = np.where(first, added[0], added[1]), np.where(first, added[1], added[0])
     label = np.maximum(np.maximum(people.group[stem], people.reach[stem]), people.record[stem])
-    is_leaf = (first != second) & ~people.is_ambiguous[stem] & (leaf > label)
-    is_leaf &= ~nodes.is_strong[leaf] | nodes.is_strong[stem]
-    for end in (leaf, stem):
-        is_leaf &= people.degree[end] <= nodes.max_links[end]
-    leaf, stem = leaf[is_leaf], stem[is_leaf]
-    for labels in (people.group, people.reach, people.record):
-        labels[leaf] = labels[stem]
+    is_leaf = (first != second) & (leaf > label) & (~nodes.is_strong[leaf] | nodes.is_strong[stem])
+    is_leaf &= people.degree[leaf] <= nodes.max_links[leaf]
+    is_leaf &= (people.degree[stem] <= nodes.max_links[stem]) | np.where(first, was_shared[1], was_shared[0])
+    alone = is_leaf & people.is_ambiguous[stem]
+    people.is_loose[leaf[alone]] = people.is_loose[stem[alone]] = True
+    for labels in (people.group, people.reach):
+        labels[leaf[is_leaf & ~alone]] = labels[stem[is_leaf & ~alone]]
+    people.record[leaf[is_leaf]] = people.record[stem[is_leaf]]
     return added[:, ~is_leaf]
 
 
