@@ -173,7 +173,7 @@ def _attach_leaves(people: People, nodes: Nodes, added: Ints, old_of: Ints, was_
     is_leaf &= people.degree[leaf] <= nodes.max_links[leaf]
     is_leaf &= (people.degree[stem] <= nodes.max_links[stem]) | np.where(first, was_shared[1], was_shared[0])
     alone = is_leaf & people.is_ambiguous[stem]
-    people.is_loose[leaf[alone]] = people.is_loose[stem[alone]] = True
+    people.is_loose[leaf[alone]] = True  # the other end is already: nothing that is ambiguous joins
     for labels in (people.group, people.reach):
         labels[leaf[is_leaf & ~alone]] = labels[stem[is_leaf & ~alone]]
     people.record[leaf[is_leaf]] = people.record[stem[is_leaf]]

@@ -117,3 +117,18 @@ def test_new_identifier_on_an_ambiguous_one_stands_alone() -> None:
     assert_equal(found, resolve_people(now, second))
     assert found.group.tolist() == [0, 1, 2, 3]
     assert found.is_loose[3]
+
+
+def test_new_identifier_that_makes_an_ambiguous_one_shared_divides_anew() -> None:
+    """Members 0 and 1, whose phones 2 and 3 were seen together: both phones are ambiguous. E-mail 4 is one link too
+    many for phone 2: shared from the start, it no longer makes phone 3 ambiguous."""
+    strong, anchors = np.ones(5, dtype=np.bool_), np.array([0, 0, NONE, NONE, NONE])
+    most = np.array([9, 9, 2, 9, 9])
+    seen = np.array([[0, 1, 2], [2, 3, 3]]), np.array([[0, 1, 2, 2], [2, 3, 3, 4]])
+    before, now = Nodes(strong[:4], anchors[:4], most[:4]), Nodes(strong, anchors, most)
+    old = resolved(graph_of(before, Links(seen[0], np.ones(3, dtype=np.bool_)), MARKS[:4]))
+    assert old.people.is_ambiguous.tolist() == [False, False, True, True]
+    second = Links(seen[1], np.ones(4, dtype=np.bool_))
+    found = update_people(old, graph_of(now, second, MARKS[:5]), np.array([0, 1, 2, 3, NONE]))
+    assert found.is_ambiguous.tolist() == [False, False, True, False, False]
+    assert_equal(found, resolve_people(now, second))
