@@ -29,6 +29,7 @@ COMMANDS = {
         "orchestration.exports.commands:withdrawals",
         "How long withdrawals took per destination; what went out before.",
     ),
+    "request": ("orchestration.retention.commands_request:request", "Erasure, access and the like: record, confirm."),
     "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
     "ledger": ("orchestration.consent.ledger_commands:ledger", "The ledger's database: migrate, show its head."),
     "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),

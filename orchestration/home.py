@@ -30,7 +30,7 @@ FOLDERS = (
     "landing", "lake", "quarantine", "archive", "keys", "policies",
     "warehouse", "building", "evidence", "outbox", "dagster", "tmp",
 )  # fmt: skip
-PRIVATE_FILES = ("keys_db", "vault_db", "ledger_db", "work_db")
+PRIVATE_FILES = ("keys_db", "vault_db", "ledger_db", "work_db", "requests_db")
 
 _held: dict[Path, tuple[int, int, IO[str]]] = {}  # lock file → (thread, depth, open file)
 
@@ -294,6 +294,11 @@ class Home:
     def work_db(self) -> Path:
         """Which steps of purges and erasures are done."""
         return self.root / "work.sqlite"
+
+    @property
+    def requests_db(self) -> Path:
+        """What people have asked for, and how far it is."""
+        return self.root / "requests.sqlite"
 
     @property
     def policies(self) -> Path:

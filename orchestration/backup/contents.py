@@ -16,7 +16,11 @@ from orchestration.warehouse.publish import published, release_path
 
 FOLDERS = ("lake", "quarantine", "archive", "policies", "evidence")
 FILES = ("home.json", "world.json")
-COPIED = ("ledger.sqlite", "vault.sqlite")  # files that others may be writing: online copies are taken of them
+COPIED = (
+    "ledger.sqlite",
+    "vault.sqlite",
+    "requests.sqlite",
+)  # files that others may be writing: online copies are taken of them
 WAREHOUSE = "warehouse"  # of it the generation in force
 LEFT_OUT = {
     "keys": "kept apart, see `assent keys backup`",

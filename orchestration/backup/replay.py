@@ -31,10 +31,18 @@ from orchestration.identity.vault import Vault
 T = TypeVar("T")
 EVENT_KEY = COLUMNS.index("event_key")
 AT_A_TIME = 10_000
-ERASED = (
-    "SELECT DISTINCT subject_ref FROM events WHERE type = 'status' AND fact = 'erased' AND coalesce(state, '') <> 'off'"
+# Whom the last word on it erases, under some controller; at equal times the stricter counts, as in the decision.
+ERASED = """
+WITH said AS (
+    SELECT subject_ref, state, row_number() OVER (
+        PARTITION BY subject_ref, controller
+        ORDER BY effective_at DESC, CASE WHEN state = 'off' THEN 0 ELSE 1 END DESC, seq DESC
+    ) AS place
+    FROM events WHERE type = 'status' AND fact = 'erased'
 )
-ABOUT = ("type", "decision", "state", "until_at", "subject_ref", "object_ref")
+SELECT DISTINCT subject_ref FROM said WHERE place = 1 AND coalesce(state, '') <> 'off'
+"""
+ABOUT = ("type", "decision", "fact", "state", "until_at", "subject_ref", "object_ref")
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,12 @@ def _copies(home: Home, keys: Keys, at: LedgerAt, now: datetime) -> Iterator[tup
     """Online copies, the ledger first: whoever writes beside us keeps contacts first, then records."""
     folder = Path(tempfile.mkdtemp(prefix="backup.", dir=home.tmp))
     try:
-        copies = [ledger, vault] = [folder / name for name in COPIED]
+        copies = [ledger, vault, requests] = [folder / name for name in COPIED]
         _copy_signed(home, keys, at, now, ledger)
         if home.vault_db.is_file():
             copy_sqlite(home.vault_db, vault)
+        if home.requests_db.is_file():
+            copy_sqlite(home.requests_db, requests)
         yield [copy for copy in copies if copy.is_file()], verified_head(ledger)
     finally:
         shutil.rmtree(folder)

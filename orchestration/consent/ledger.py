@@ -187,6 +187,13 @@ class Ledger:
         with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def subject_requests(self) -> list[dict[str, Any]]:
+        """What people have asked for, with the record and the subject, in sequence: for the log of requests."""
+        columns = [EVENTS.c[name] for name in ("event_key", "subject_ref", "fact", "effective_at", "feed")]
+        query = select(*columns).where(EVENTS.c.type == "request").order_by(EVENTS.c.seq)
+        with self.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def subject_rows(self, subject_refs: Sequence[str]) -> list[dict[str, Any]]:
         """Every record of these subjects, links from either end included, in sequence; `detail` where not erased."""
         query = (

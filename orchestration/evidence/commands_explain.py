@@ -51,7 +51,7 @@ def explain(
     the generation whose export they were in; it is rebuilt where its file is no longer kept.
     """
     here = opened(context)
-    line = _one_line(identifiers)
+    line = one_line(identifiers)
     if at is not None and generation is not None:
         raise AssentError("both a time and a generation", where="--at", remedy="Give one of them")
     if segment is not None and page is None and at is None and generation is None:
@@ -86,7 +86,8 @@ def _progress(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _one_line(identifiers: TextIO) -> str:
+def one_line(identifiers: TextIO) -> str:
+    """The one line that is not empty. Raises AssentError for none or several."""
     lines = [line for line in identifiers.read().splitlines() if line.strip()]
     if len(lines) != 1:
         raise AssentError(

@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS growth (  -- outlives every erasure: tells this file 
   ever INTEGER PRIMARY KEY,          -- how many subjects were ever made
   sign TEXT NOT NULL                 -- random, so that a copy that grew on differs too
 );
+CREATE TABLE IF NOT EXISTS seals (   -- of what is sealed for a time elsewhere: without its row nothing opens it
+  name TEXT PRIMARY KEY, seal_key BLOB NOT NULL  -- wrapped by the master key
+) WITHOUT ROWID;
 """
 MAPPING = pa.schema([(name, pa.string()) for name in ("subject_ref", "token", "kind", "issuer")])
 
@@ -126,6 +129,34 @@ class SubjectRegistry:
                 "UPDATE subjects SET data_key = NULL WHERE subject_ref = ?", ((ref,) for ref in subject_refs)
             )
 
+    def forget(self, tokens: Collection[str]) -> int:
+        """Removes who these are, and their keys: nothing in the ledger can be told to be theirs again. How many."""
+        with transaction(self._con):
+            before = self._con.total_changes
+            self._con.executemany("DELETE FROM subjects WHERE token = ?", ((token,) for token in tokens))
+            return self._con.total_changes - before
+
+    def seal_key(self, name: str) -> bytes:
+        """The key of what is sealed under `name`, made on first use."""
+        with transaction(self._con):
+            found = self._seal_key(name)
+            if found is None:
+                found = os.urandom(KEY_BYTES)
+                self._con.execute("INSERT INTO seals VALUES (?, ?)", (name, self._wrap(name, found)))
+        return found
+
+    def existing_seal_key(self, name: str) -> bytes | None:
+        """The key; None where it was destroyed, or never made."""
+        return self._seal_key(name)
+
+    def destroy_seal_key(self, name: str) -> None:
+        with transaction(self._con):
+            self._con.execute("DELETE FROM seals WHERE name = ?", (name,))
+
+    def _seal_key(self, name: str) -> bytes | None:
+        found = self._con.execute("SELECT seal_key FROM seals WHERE name = ?", (name,)).fetchone()
+        return None if found is None else self._unwrap(name, found[0])
+
     def _known(self) -> dict[str, str]:
         return dict(self._con.execute("SELECT token, subject_ref FROM wanted JOIN subjects USING (token)").fetchall())
 
@@ -170,6 +201,11 @@ class SubjectRegistry:
                 "UPDATE subjects SET data_key = ? WHERE token = ?",
                 ((self._wrap(token, key), token) for token, key in data_keys.items()),
             )
+            seals = self._con.execute("SELECT name, seal_key FROM seals").fetchall()
+            self._con.executemany(
+                "UPDATE seals SET seal_key = ? WHERE name = ?",
+                [(self._wrap(name, self._unwrap(name, sealed)), name) for name, sealed in seals],
+            )
         return len(data_keys)
 
     def verify(self) -> int:
@@ -189,11 +225,11 @@ class SubjectRegistry:
         wrapped = self._con.execute(
             "SELECT token, data_key FROM wanted JOIN subjects USING (token) WHERE data_key IS NOT NULL"
         ).fetchall()
+        return {token: self._unwrap(token, blob) for token, blob in wrapped}
+
+    def _unwrap(self, name: str, blob: bytes) -> bytes:
         try:
-            return {
-                token: self._wrapping.decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], token.encode())
-                for token, blob in wrapped
-            }
+            return self._wrapping.decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], name.encode())
         except (InvalidTag, ValueError):
             pass
         raise HomeError("a person's key cannot be opened", where=str(self._path), remedy="Run `assent keys check`")

@@ -263,6 +263,13 @@ class DatasetDays(Strict):
     backups: Days  # from when the backup was made, of the home and of the keys
 
 
+class RequestRules(Strict):
+    """The clocks of what people ask for: erasure, access, restriction, rectification."""
+
+    due_days: Days = 15
+    undo_days: Annotated[int, Field(ge=0, le=30)] = 3  # after its confirmation an erasure waits this long
+
+
 class Retention(Strict):
     """How many days data of a category may be used, and what is never deleted without a second look."""
 
@@ -273,6 +280,7 @@ class Retention(Strict):
     generations_kept: Annotated[int, Field(ge=1, le=100)] = 3
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     legal_holds: tuple[Name, ...] = ()  # sources whose deletion is deferred; use stays blocked
+    requests: RequestRules = RequestRules()
 
 
 class NoticeVersion(Strict):

@@ -46,7 +46,8 @@ def restricts(row: Row) -> bool:
     plain = {
         "consent": row["decision"] in _permitting() and row["until_at"] is None,
         "permission": row["state"] == "open",
-        "status": row["state"] == "off",
+        # that an erasure was undone is kept too: a replay would else destroy who was spared
+        "status": row["state"] == "off" and row["fact"] != "erased",
         "contract": row["until_at"] is None,
         "feed": row["state"] == "complete",
     }
