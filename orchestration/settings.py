@@ -98,6 +98,18 @@ def source_url(env_name: str, environment: Mapping[str, str] | None = None) -> s
     return value
 
 
+def shared_secret(env_name: str, environment: Mapping[str, str] | None = None) -> str:
+    """The secret of a webhook that a feed's `signature: key_env:` names. It is never stored or logged."""
+    value = _text(os.environ if environment is None else environment, env_name)
+    if value is None:
+        raise AssentError(
+            "the variable is not set",
+            where=env_name,
+            remedy="Set it to the secret that the webhook's sender signs with, or remove the feed's `signature:`",
+        )
+    return value
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a process we start: telemetry off, without the secrets that it does not need."""
     kept = {name: value for name, value in os.environ.items() if name not in SECRET}

@@ -15,7 +15,7 @@ from orchestration.policy.findings import Findings
 
 OF_TABLES = ("url_env", "table", "columns", "constants", "values", "cursor", "zone")
 MAPPED = ("columns", "constants", "values", "zone")  # of a signal's values too
-OF_SIGNALS = ("signal", "body", "encoded", "subjects", "rules", "choices", "max_age_days")
+OF_SIGNALS = ("signal", "body", "encoded", "signature", "subjects", "rules", "choices", "max_age_days")
 OF_FILES = {
     "path": None, "marker": None, "marker_states": (), "final_newline": "required", "encoding": "utf-8",
     "after_ingest": schema.AfterIngest(),

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from orchestration.consent.feeds.judge import PERMITTED, REQUESTS, known_values
-from orchestration.consent.feeds.signal_rows import PLACE
+from orchestration.consent.feeds.signatures import PLACE
 from orchestration.consent.signals.registry import STRINGS
 from orchestration.policy import schema
 from orchestration.policy.check_sources import FILE, Path_
@@ -34,6 +34,9 @@ def check_signal(policy: schema.Policy, found: Findings, feed: schema.ConsentFee
         )
     if "rows" in feed.marker_states:
         found.add(FILE, (*at, "marker_states"), "the rows of a signal are not its payloads", "State its sha256")
+    if feed.signature is not None and (feed.body is None or feed.shape not in ("json", "jsonl")):
+        remedy = "Keep each webhook as JSON with its body as text, and name that in `body:`"
+        found.add(FILE, (*at, "signature"), "a signature is of a body as it arrived, beside its headers", remedy)
     if not feed.subjects:
         found.add(
             FILE, at, "a signal feed needs `subjects:`", "Say which values name somebody, of which kind and issuer"

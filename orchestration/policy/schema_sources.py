@@ -188,6 +188,30 @@ class SignalRule(Strict):
     refused: Literal["deny", "withdraw", "object", "opt_out"] = "deny"  # as what a refusal is recorded
 
 
+class Signature(Strict):
+    """How a webhook is signed. Names are those of the envelope that the company's receiver keeps; `{name}` in `of`
+    stands for that value, `{body}` for the body as it arrived. What does not hold is nobody's word: quarantined, and
+    its feed is incomplete, since it may have been a refusal."""
+
+    key_env: EnvName  # the variable that holds the shared secret
+    value: Text  # where the signature is, such as `headers.x-signature`
+    of: Text = "{body}"  # what is signed
+    method: Literal["hmac_sha256", "hmac_sha1", "sha1_sorted"] = "hmac_sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""  # before it, such as `sha256=`
+    signed_at: Text | None = None  # when it was signed and when it came: far apart, it is a replay
+    received_at: Text | None = None
+    max_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+
+    @model_validator(mode="after")
+    def _times_are_compared(self) -> Self:
+        if (self.signed_at is None) != (self.received_at is None):
+            raise ValueError("`signed_at:` and `received_at:` are compared with each other: write both or none")
+        if self.signed_at is not None and f"{{{self.signed_at}}}" not in self.of:
+            raise ValueError("the time of `signed_at:` must be part of what is signed: anybody could renew it else")
+        return self
+
+
 class ConsentFeed(Strict):
     """Where consent records come from. Beyond `max_staleness_hours` what depends on it stops: `feed_stale` (R-104)."""
 
@@ -215,6 +239,7 @@ class ConsentFeed(Strict):
     shape: SignalShape = "jsonl"
     body: Text | None = None  # where in an envelope the payload is
     encoded: Text | None = None  # the name of the value that holds the string of a format that is one
+    signature: Signature | None = None  # of a webhook, whose body lies in its envelope as text
     subjects: tuple[SignalSubject, ...] = ()
     rules: tuple[SignalRule, ...] = ()
     # Of a payload in which somebody chose. Others repeat a choice, and a grant that is repeated is not made anew: it

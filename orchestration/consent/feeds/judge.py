@@ -261,7 +261,7 @@ def _contradicts(values: Mapping[str, str]) -> bool:
 
 def might_restrict(values: Mapping[str, str], problem: str | None) -> bool:
     """Whether a row that is not accepted may have been a restriction. Only what plainly permits is not."""
-    if problem in ("malformed", "oversized") or _contradicts(values):
+    if problem in ("malformed", "oversized", "bad_signature") or _contradicts(values):
         return True
     permits = {
         "consent": values.get("decision") == "grant",

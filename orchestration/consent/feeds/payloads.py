@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestration.consent.feeds.rows import json_lines, next_record, parse_json
+from orchestration.consent.feeds.rows import Problem, json_lines, next_record, parse_json
+from orchestration.consent.feeds.signatures import holds
 from orchestration.consent.signals import xml
 from orchestration.consent.signals.registry import format_of
 from orchestration.consent.signals.signal import Signal, malformed
 from orchestration.ingestion.refusal import MAX_ROW_BYTES, Refused
 from orchestration.policy.schema import ConsentFeed
+from orchestration.settings import shared_secret
 
 BODIES = ("json", "xml")  # shapes of which a file is one payload, or a list of them
 MAX_BODY_BYTES = 8 << 20  # of a webhook: what platforms post is a few thousand bytes
@@ -31,7 +33,7 @@ class Payload:
     row_no: int
     line: str
     signals: tuple[Signal, ...]
-    is_oversized: bool = False
+    problem: Problem | None = None  # why nothing of it is believed, not even whom it names
 
 
 def payloads(path: Path, feed: ConsentFeed) -> Iterator[list[Payload]]:
@@ -63,6 +65,8 @@ def signals_of(document: Any, feed: ConsentFeed) -> tuple[Signal, ...]:
         return (_in_envelope(signal, envelope),)
     assert form.read is not None
     payload = document if feed.body is None else _at(document, feed.body)
+    if isinstance(payload, str):  # as it arrived
+        payload = parse_document(payload)
     outside = envelope if feed.body is not None else {}
     found = form.read(payload) or [malformed("nothing in it")]
     return tuple(_in_envelope(signal, outside) for signal in found)
@@ -74,10 +78,20 @@ def _in_envelope(signal: Signal, envelope: Mapping[str, str]) -> Signal:
 
 def _line(row_no: int, line: str, document: Any, feed: ConsentFeed) -> Payload:
     if len(line) > MAX_ROW_BYTES:
-        return Payload(row_no, line, (), is_oversized=True)
+        return Payload(row_no, line, (), "oversized")
     if document is None:
         return Payload(row_no, line, (malformed("cannot be parsed"),))
+    if feed.signature is not None and not _is_signed(document, feed):
+        return Payload(row_no, line, (), "bad_signature")
     return Payload(row_no, line, signals_of(document, feed))
+
+
+def _is_signed(document: Any, feed: ConsentFeed) -> bool:
+    """Whether the envelope holds its body as text, with a signature that holds."""
+    assert feed.signature is not None
+    body, envelope = _at(document, feed.body or ""), _flattened(document, leave_out=feed.body)
+    secret = shared_secret(feed.signature.key_env)
+    return isinstance(body, str) and envelope is not None and holds(feed.signature, secret, envelope, body)
 
 
 def _body(path: Path, feed: ConsentFeed) -> list[Payload]:

@@ -27,6 +27,7 @@ COLUMNS = frozenset(PLAIN) | {f"{outer}_{inner}" for outer, names in NESTED.item
 REQUIRED_COLUMNS = frozenset(
     ("event_id", "type", "subject_kind", "subject_issuer", "subject_value", "controller", "effective_at")
 )
+Problem = Literal["malformed", "unknown_field", "oversized", "bad_signature"]  # quarantine reasons
 _ESCAPED_ASCII = re.compile(r"\\u00[0-7]")  # nobody needs it, and a second subject could hide behind it
 _SALVAGE = re.compile(r'"subject"\s*:\s*(\{[^{}]*\})')
 
@@ -39,7 +40,7 @@ class Row:
     row_no: int
     line: str
     values: dict[str, str] = field(default_factory=dict)
-    problem: Literal["malformed", "unknown_field", "oversized"] | None = None
+    problem: Problem | None = None
     bad: set[str] = field(default_factory=set)
     blank: set[str] = field(default_factory=set)
 

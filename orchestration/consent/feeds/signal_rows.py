@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from orchestration.consent.feeds.payloads import Payload
 from orchestration.consent.feeds.rows import Row
+from orchestration.consent.feeds.signatures import PLACE
 from orchestration.consent.feeds.table_rows import Mapping as ColumnMapping
 from orchestration.consent.signals.registry import format_of
 from orchestration.consent.signals.signal import Answer, Signal
@@ -17,7 +17,6 @@ from orchestration.policy.schema import ConsentFeed, SignalRule, SignalSubject
 
 # What tells the records of one payload apart in their event ids, beside the codes that they rest on.
 PARTS = ("type", "controller", "purpose", "category", "recipient", "channel", "fact", "status")
-PLACE = re.compile(r"\{([^{}]+)\}")
 # As what an answer is recorded, by type of record; None: nothing.
 TOLD: Mapping[str, Any] = {
     "consent": lambda answer, refused: {"decision": "grant" if answer == "granted" else refused},
@@ -37,8 +36,8 @@ class SignalRows:
 
     def rows(self, payload: Payload) -> list[Row]:
         """None where it says nothing of any scope of ours."""
-        if payload.is_oversized:
-            return [Row(payload.row_no, payload.line, problem="oversized")]
+        if payload.problem is not None:
+            return [Row(payload.row_no, payload.line, problem=payload.problem)]
         return [row for signal in payload.signals for row in self._of_signal(payload, signal)]
 
     def _of_signal(self, payload: Payload, signal: Signal) -> Iterator[Row]:
