@@ -107,6 +107,7 @@ def _tell(report: ImportReport, as_json: bool, what: str) -> None:
         print_json(asdict(report))
         return
     silent = f", {report.without_effect} without effect" if report.without_effect else ""
+    silent += f", {report.suppressed} suppressed" if report.suppressed else ""
     click.echo(
         f"read {report.read}: {report.accepted} accepted, {report.duplicates} duplicates, "
         f"{report.quarantined} quarantined{silent}"

@@ -7,10 +7,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, select
@@ -36,7 +37,10 @@ from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.policy.schema import Policy
+from orchestration.retention.suppressions import Suppressions
 from orchestration.settings import IN_HOME, LedgerAt
+
+R = TypeVar("R", Record, Posting, Record | Posting)
 
 
 class Ledger:
@@ -48,7 +52,9 @@ class Ledger:
         registry: SubjectRegistry | None = None,
         keys: Keys | None = None,
         anchor: Anchor | None = None,
+        erased: Suppressions | None = None,
     ) -> None:
+        self._erased = erased
         self._engine, self._registry, self._anchor = engine, registry, anchor
         self._sealer = None if keys is None else DetailSealer(keys)
 
@@ -56,6 +62,11 @@ class Ledger:
     def open(cls, url_or_path: str | Path, keys: Keys | None = None) -> Ledger:
         """The ledger at a path or SQLAlchemy URL, to read. A file is made on first use; see `migrate.open_engine`."""
         return cls(open_engine(url_or_path), keys=keys)
+
+    @property
+    def erased(self) -> Suppressions | None:
+        """Who was erased, where it was opened to append."""
+        return self._erased
 
     def close(self) -> None:
         self._engine.dispose()
@@ -106,12 +117,15 @@ class Ledger:
         is a conflict: not appended, but a presumed denial is, for every subject and scope that either body names.
 
         `once`: records that Assent itself concludes; only the first with an id counts, whatever a later one says.
-        When it returns, what restricts is in the anchor's journal and the new head is signed: a receipt may be given.
+        What is about somebody who was erased is not recorded (F5). When it returns, what restricts is in the anchor's
+        journal and the new head is signed: a receipt may be given.
         Raises AnchorError where ledger or registry do not reach their anchor, or that cannot be written."""
         if not records and not once:
             return AppendReport(0, 0, 0)
         if self._registry is None or self._anchor is None:
             raise VerifyError("the ledger was opened for reading", remedy="Open it with the registry of its home")
+        given, (places, records) = records, self._not_erased(records)
+        once = self._not_erased(once)[1]
         refs, at = _refs(self._registry, [*records, *once]), microseconds(now)
         with self._anchor.writing(self._registry, now) as pen:
             with writing(self._engine) as connection:
@@ -122,7 +136,21 @@ class Ledger:
                 after = head(connection)
                 pen.journal(after, restrictions_since(connection, before[0], self.sealer, self._registry))
             pen.sign(after)
-        return report
+        positions = tuple(places[position] for position in report.conflict_positions)
+        return replace(report, conflict_positions=positions, suppressed=len(given) - len(records))
+
+    def _not_erased(self, records: Sequence[R]) -> tuple[Sequence[int], Sequence[R]]:
+        """Those that are about nobody who was erased, each with its position."""
+        if not self._erased:
+            return range(len(records)), records
+        tokens = {s.token for r in records for s in (r.subject, r.other) if s is not None}
+        erased = self._erased.holds(tokens)
+        kept = [
+            (position, record)
+            for position, record in enumerate(records)
+            if not any(s is not None and s.token in erased for s in (record.subject, record.other))
+        ]
+        return [position for position, _ in kept], [record for _, record in kept]
 
     def verify(self) -> int | None:
         """The first bad sequence, or None. With keys, details that are still there must match their commitments."""
@@ -232,7 +260,8 @@ def open_ledger(home: Home, keys: Keys, at: LedgerAt = IN_HOME) -> Iterator[tupl
     AnchorError where they do not reach their anchor: older than it, cut, or rewritten (faults D2, D3, D4, H11)."""
     with SubjectRegistry(home, keys) as registry:
         anchor = Anchor(home, keys, at)
-        ledger = Ledger(open_engine(at.url or home.ledger_db), registry, keys, anchor)
+        erased = Suppressions(home, keys, anchor)
+        ledger = Ledger(open_engine(at.url or home.ledger_db), registry, keys, anchor, erased)
         try:
             anchor.check(ledger.head(), ledger.holds, registry)
             yield ledger, registry

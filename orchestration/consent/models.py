@@ -128,13 +128,14 @@ class Record:
 
 @dataclass(frozen=True)
 class AppendReport:
-    """What became of the records of one append. `appended + duplicates + conflicts` is what was given."""
+    """What became of the records of one append. `appended + duplicates + conflicts + suppressed` is what was given."""
 
     appended: int
     duplicates: int
     conflicts: int
     presumed_denials: int = 0  # restrictive records that the conflicts caused; beside what was given
     conflict_positions: tuple[int, ...] = ()
+    suppressed: int = 0  # about somebody who was erased: not recorded
 
     def __add__(self, other: AppendReport) -> AppendReport:
         return AppendReport(
@@ -143,6 +144,7 @@ class AppendReport:
             self.conflicts + other.conflicts,
             self.presumed_denials + other.presumed_denials,
             self.conflict_positions + other.conflict_positions,
+            self.suppressed + other.suppressed,
         )
 
 

@@ -48,7 +48,10 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
         description=f"Touchpoints of {source.label.en} ({source.label.zh}). Lawful basis: {source.lawful_basis}.",
         check_specs=[
             dg.AssetCheckSpec(
-                RECONCILES, asset=key, blocking=True, description="read = accepted + duplicates + quarantined."
+                RECONCILES,
+                asset=key,
+                blocking=True,
+                description="read = accepted + duplicates + quarantined + suppressed.",
             ),
             dg.AssetCheckSpec(
                 NO_REFUSALS,
@@ -85,7 +88,7 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
         for refused in report.refused:
             site.say(f"           refused {refused}")
         yield dg.MaterializeResult(asset_key=key, metadata=measured(counts))
-        whole = counts["read"] == counts["accepted"] + counts["duplicates"] + counts["quarantined"]
+        whole = counts["read"] == sum(counts[name] for name in ("accepted", "duplicates", "quarantined", "suppressed"))
         yield dg.AssetCheckResult(asset_key=key, check_name=RECONCILES, passed=whole, metadata=measured(counts))
         yield dg.AssetCheckResult(
             asset_key=key,

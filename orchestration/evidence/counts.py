@@ -156,9 +156,9 @@ def assert_sums(con: duckdb.DuckDBPyConnection, summary: Summary) -> None:
 
 def _wrong_sources(summary: Summary) -> list[str]:
     return [
-        f"source {name}: read is not accepted + duplicates + quarantined"
+        f"source {name}: read is not accepted + duplicates + quarantined + suppressed"
         for name, s in summary["sources"].items()
-        if s["read"] != s["accepted"] + s["duplicates"] + s["quarantined"]
+        if s["read"] != s["accepted"] + s["duplicates"] + s["quarantined"] + s.get("suppressed", 0)
         or s["quarantined"] != sum(s["quarantined_by_reason"].values())
     ]
 

@@ -17,6 +17,7 @@ from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import NONCE_BYTES, Keys, SubjectRegistry
 from orchestration.identity.private_sqlite import connect, fill_wanted, transaction
+from orchestration.retention.suppressions import Suppressions
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS contacts (
@@ -34,6 +35,7 @@ class Vault:
     def __init__(self, home: Home, keys: Keys) -> None:
         self._path = home.vault_db
         self._registry = SubjectRegistry(home, keys)
+        self._erased = Suppressions(home, keys)
         self._con = connect(home.vault_db, SCHEMA)
 
     def __enter__(self) -> Vault:
@@ -47,7 +49,10 @@ class Vault:
         self._registry.close()
 
     def put(self, rows: Sequence[tuple[str, str, str, str]]) -> int:
-        """Keeps (token, kind, issuer, canonical value) where the token is new; returns how many were."""
+        """Keeps (token, kind, issuer, canonical value) where the token is new and was not erased; returns how many
+        were."""
+        erased = self._erased.holds(row[0] for row in rows)
+        rows = [row for row in rows if row[0] not in erased]
         with transaction(self._con):
             fill_wanted(self._con, [row[0] for row in rows])
             present = {token for (token,) in self._con.execute("SELECT token FROM wanted JOIN contacts USING (token)")}

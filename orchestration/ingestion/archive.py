@@ -39,6 +39,11 @@ def after_ingest(
         delivery.marker.unlink(missing_ok=True)
 
 
+def not_kept(rule: AfterIngest) -> AfterIngest:
+    """The rule for a file that names somebody who was erased: no copy of it is kept, plain or encrypted."""
+    return rule.model_copy(update={"action": "delete", "keep_days": None})
+
+
 def expire(home: Home, source: str, today: date) -> int:
     """Deletes encrypted copies whose days are over; `today` is the earlier of `as_of` and the wall clock."""
     expired = [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.ingestion import archive, arrivals, lake
@@ -20,6 +21,7 @@ from orchestration.ingestion.reports import RefusedFile, SourceReport, forget_re
 from orchestration.ingestion.rows import Bounds
 from orchestration.ingestion.writer import BatchWriter
 from orchestration.policy.schema import Feed, Policy, Source
+from orchestration.retention.suppressions import Suppressions
 from orchestration.settings import IN_HOME, LedgerAt
 
 Progress = Callable[[str], None]
@@ -92,6 +94,8 @@ class _Run:
         self.bounds = Bounds.of(now, as_of, policy.organisation.grant_tolerance_minutes)
         self.report = SourceReport(source.name)
         self.refused: set[str] = set()  # batches
+        self.of_erased: set[str] = set()  # batches with rows of people who were erased
+        self.erased = Suppressions(home, keys, Anchor(home, keys, ledger_at))
 
     def feed(self, con: duckdb.DuckDBPyConnection, feed: Feed) -> None:
         """Group by group; every verified text is gone from tmp afterwards, whatever happens."""
@@ -119,10 +123,12 @@ class _Run:
         new = {number: i for number, i in group.items() if i.text is not None and i.refused is None}
         if new:
             lake_files = lake.lake_files(self.home, self.source.name)
-            read = load(con, self.policy, self.source, feed, new, lake_files, self.bounds, self.now)
-            writer = BatchWriter(con, self.home, self.policy, self.keys, self.source, feed)
+            read = load(con, self.policy, self.source, feed, new, lake_files, self.bounds, self.now, self.erased)
+            writer = BatchWriter(con, self.home, self.policy, self.keys, self.source, feed, self.erased)
             for manifest in writer.write(new, read, self.now, self.ledger_at):
                 self.report.add(manifest)
+                if manifest.suppressed:
+                    self.of_erased.add(manifest.batch)
                 self.progress(f"{manifest.file}: {manifest.accepted:,} of {manifest.read:,} rows")
         for intake in group.values():
             self._finish(feed, intake)
@@ -138,6 +144,8 @@ class _Run:
         self.report.redelivered += intake.is_known
         if feed.format != "table":
             rule, today = self.source.after_ingest, self.now.date()
+            if intake.batch in self.of_erased:
+                rule = archive.not_kept(rule)
             archive.after_ingest(
                 self.home, self.keys, self.source.name, rule, self.landing, intake.delivery, intake.batch, today
             )

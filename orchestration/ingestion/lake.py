@@ -20,7 +20,7 @@ NOT_SOURCES = ("consent_",)  # the consent importer keeps its own manifests besi
 
 
 class Manifest(BaseModel):
-    """One delivered file that is in the lake. `read = accepted + duplicates + quarantined`, asserted on the way in; the
+    """One delivered file that is in the lake. `read = accepted + duplicates + quarantined + suppressed`, asserted; the
     lake holds `accepted` rows of it less those `removed` since. A batch outlives its rows: what came again is known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +37,7 @@ class Manifest(BaseModel):
     duplicates: int
     quarantined: int
     without_effect: int = 0  # of a consent feed: payloads that say nothing of any scope of ours
+    suppressed: int = 0  # of people who were erased: counted, and not taken (F5)
     quarantined_by_reason: dict[str, int]
     dropped_fields: int = 0  # that policy does not name, over all rows read: they went no further (R-60)
     files: list[str]  # relative to the lake
@@ -59,6 +60,7 @@ def write_manifests(home: Home, batches: Sequence[Manifest]) -> None:
     moves = []
     for manifest in batches:
         accounted = manifest.accepted + manifest.duplicates + manifest.quarantined + manifest.without_effect
+        accounted += manifest.suppressed
         if manifest.read != accounted:
             raise AssertionError(f"{manifest.source}/{manifest.batch}: rows read and rows accounted for differ")
         if sum(manifest.removed.values()) > manifest.accepted:
@@ -110,7 +112,7 @@ def lake_hash(home: Home) -> str:
 def source_totals(home: Home, source: str) -> dict[str, int]:
     """Over every batch of a source: rows read, accepted, duplicates, quarantined, and removed of the accepted; fields
     dropped at the door."""
-    names = ("read", "accepted", "duplicates", "quarantined", "dropped_fields")
+    names = ("read", "accepted", "duplicates", "quarantined", "suppressed", "dropped_fields")
     totals = Counter[str](dict.fromkeys((*names, "removed"), 0))
     for manifest in manifests(home, source):
         totals["removed"] += sum(manifest.removed.values())

@@ -23,7 +23,9 @@ from orchestration.ingestion.parsed import LineStream, Parsed
 from orchestration.ingestion.readers import line_batches
 from orchestration.ingestion.refusal import Refused
 from orchestration.ingestion.rows import Bounds, judged_sql
+from orchestration.ingestion.suppress import suppress
 from orchestration.policy.schema import Feed, Policy, Source
+from orchestration.retention.suppressions import Suppressions
 from orchestration.warehouse import duckdb_settings
 
 MOST_PARTS = 10_000  # files × business days of a group; DuckDB would split a part that it had to close
@@ -51,9 +53,10 @@ def load(
     lake: list[Path],
     bounds: Bounds,
     now: datetime,
+    erased: Suppressions,
 ) -> dict[int, int]:
     """Fills the tables from the group's files (number → intake) and returns the rows read per file. A file that breaks
-    off here gets its refusal and leaves no row."""
+    off here gets its refusal and leaves no row; what is of somebody `erased` has the verdict `suppressed`."""
     failure = ""
     read: dict[int, int] = {}
     try:
@@ -66,6 +69,7 @@ def load(
         judge_repeats(con, JUDGED, VERDICTS, lake)
         good = f"SELECT * FROM {JUDGED} ANTI JOIN {VERDICTS} USING (file_no, row_no) WHERE reason IS NULL"
         tokenise(con, policy, source, good)
+        suppress(con, policy, source, good, VERDICTS, erased)
         con.execute(f"CREATE OR REPLACE TEMP TABLE {ACCEPTED} AS {minimised_sql(policy, source, feed, good)}")
         collect_links(con, policy, source, ACCEPTED, LINKS, now)
     except duckdb.Error as error:

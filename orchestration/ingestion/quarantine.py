@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ COLUMNS = pa.schema(
 
 
 def quarantine_aside(
-    home: Home, keys: Keys, source: str, batch: str, rows: list[tuple[int, str, str, str | None]]
+    home: Home, keys: Keys, source: str, batch: str, rows: Sequence[tuple[int, str, str | None, str | None]]
 ) -> tuple[Path, Path, int]:
     """Writes (row_no, reason, line_hash, line or None) of one batch aside; returns that file, its place, its rows."""
     cipher = keys.cipher(LABEL)

@@ -35,6 +35,7 @@ class SourceReport:
     accepted: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    suppressed: int = 0  # rows of people who were erased
     quarantined_by_reason: Counter[str] = field(default_factory=Counter)
     dropped_fields: int = 0  # that policy does not name, over all rows
     files: int = 0  # read now
@@ -47,6 +48,7 @@ class SourceReport:
         self.accepted += manifest.accepted
         self.duplicates += manifest.duplicates
         self.quarantined += manifest.quarantined
+        self.suppressed += manifest.suppressed
         self.quarantined_by_reason.update(manifest.quarantined_by_reason)
         self.dropped_fields += manifest.dropped_fields
         self.files += 1
@@ -58,6 +60,7 @@ class SourceReport:
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "quarantined": self.quarantined,
+            "suppressed": self.suppressed,
             "dropped_fields": self.dropped_fields,
             "files": self.files,
             "redelivered_files": self.redelivered,

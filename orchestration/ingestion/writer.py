@@ -26,6 +26,8 @@ from orchestration.ingestion.permissions import append_permissions, permission_r
 from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_aside
 from orchestration.ingestion.quoting import ident, text
 from orchestration.policy.schema import Feed, Policy, Source
+from orchestration.retention.suppressions import Suppressions
+from orchestration.retention.traces import Traces
 from orchestration.settings import LedgerAt
 
 QUARANTINED = (
@@ -49,8 +51,16 @@ class BatchWriter:
     """Writes the batches of one loaded group."""
 
     def __init__(
-        self, con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, keys: Keys, source: Source, feed: Feed
+        self,
+        con: duckdb.DuckDBPyConnection,
+        home: Home,
+        policy: Policy,
+        keys: Keys,
+        source: Source,
+        feed: Feed,
+        erased: Suppressions,
     ) -> None:
+        self.erased = Traces(policy, keys, erased.holds) if erased else None
         self.con, self.home, self.policy, self.keys, self.source, self.feed = con, home, policy, keys, source, feed
 
     def write(
@@ -65,7 +75,7 @@ class BatchWriter:
             self._write_links(group, Path(folder) / "links", written)
             self._write_quarantine(group, written)
             settle(written.moves)
-        duplicates, dropped = self._duplicates(), self._dropped()
+        duplicates, suppressed, dropped = self._verdicts("duplicate"), self._verdicts("suppressed"), self._dropped()
         done = [
             Manifest(
                 source=self.source.name,
@@ -79,6 +89,7 @@ class BatchWriter:
                 accepted=written.accepted[number],
                 duplicates=duplicates.get(number, 0),
                 quarantined=written.quarantined[number].total(),
+                suppressed=suppressed.get(number, 0),
                 quarantined_by_reason=dict(sorted(written.quarantined[number].items())),
                 dropped_fields=dropped.get(number, 0),
                 files=sorted(written.files[number]),
@@ -108,8 +119,8 @@ class BatchWriter:
         presumed = presumed_closings(self.con, self.policy, self.source, self.feed, QUARANTINED, now)
         append_permissions(self.home, self.keys, records, presumed, now, ledger_at)
 
-    def _duplicates(self) -> dict[int, int]:
-        query = f"SELECT file_no, count(*) FROM {VERDICTS} WHERE verdict = 'duplicate' GROUP BY file_no"
+    def _verdicts(self, verdict: str) -> dict[int, int]:
+        query = f"SELECT file_no, count(*) FROM {VERDICTS} WHERE verdict = {text(verdict)} GROUP BY file_no"
         return dict(self.con.execute(query).fetchall())
 
     def _dropped(self) -> dict[int, int]:
@@ -122,12 +133,17 @@ class BatchWriter:
             "ORDER BY file_no, row_no"
         )
         for number, rows in itertools.groupby(self.con.execute(query).fetchall(), key=lambda row: int(row[0])):
-            chosen = [(row[1], row[2], row[3], row[4]) for row in rows]
+            chosen = [(row[1], row[2], *self._kept_line(row[3], row[4])) for row in rows]
             name, batch = self.source.name, group[number].batch
             aside, place, count = quarantine_aside(self.home, self.keys, name, batch, chosen)
             written.moves.append((aside, place))
             written.quarantined[number].update(row[1] for row in chosen)
             assert written.quarantined[number].total() == count
+
+    def _kept_line(self, line_hash: str, line: str | None) -> tuple[str | None, str | None]:
+        """A bad line that names somebody who was erased is only counted."""
+        is_erased = self.erased is not None and line is not None and self.erased.names(line)
+        return (None, None) if is_erased else (line_hash, line)
 
     def _write_lake(self, group: dict[int, Intake], folder: Path, written: Written) -> None:
         columns = ", ".join(

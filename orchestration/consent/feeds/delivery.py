@@ -36,6 +36,7 @@ from orchestration.ingestion.quarantine import MAX_KEPT_CHARACTERS, quarantine_a
 from orchestration.ingestion.readers import line_batches, open_hashed
 from orchestration.ingestion.refusal import Limits, Refused
 from orchestration.policy.schema import ConsentFeed, Policy
+from orchestration.retention.traces import Traces
 
 ROWS_AT_A_TIME = 20_000
 Progress = Callable[[str], None]
@@ -60,7 +61,10 @@ class Intake:
         self.source = f"consent_{feed.name}"
         self.batch = ""
         self.is_durable = False
-        self._quarantined: list[tuple[int, str, str, str | None]] = []
+        self._quarantined: list[tuple[int, str, str | None, str | None]] = []
+        erased = ledger.erased
+        self._erased = Traces(policy, keys, erased.holds) if erased else None
+        self.names_erased = False  # somebody who was erased: then no copy of the file is kept
         self._kept: set[str] = set()  # tokens of the contacts that the vault has from this delivery
         self._keyed_hash = Tokeniser(keys).keyed_hash
         self._delivery_id = self._keyed_hash(f"delivery|{feed.name}|{delivery.name}")
@@ -92,7 +96,7 @@ class Intake:
         except Refused as error:
             report += ImportReport(refused={self._feed.name: error.reason}, is_incomplete=True)
         # the same rows, seen again, are the same file
-        self.batch = self._keyed_hash("|".join(sorted(line_hash for _, _, line_hash, _ in self._quarantined)))
+        self.batch = self._keyed_hash("|".join(sorted(line_hash or "" for _, _, line_hash, _ in self._quarantined)))
         self._keep_quarantined()
         self._note("incomplete" if report.is_incomplete else "complete")
         if not report.refused:
@@ -154,6 +158,7 @@ class Intake:
         """Contacts first, then records: a crash between them leaves a contact that nobody may be reached by."""
         self._keep_contacts(judged.contacts)
         report = self._ledger.append(judged.accepted, self._now, once=judged.restrictions)
+        self.names_erased |= report.suppressed > 0
         quarantined = judged.quarantined + [(judged.places[p], "conflict") for p in report.conflict_positions]
         self._quarantined += [self._quarantine_row(*place, reason) for place, reason in quarantined]
         return ImportReport(
@@ -161,6 +166,7 @@ class Intake:
             accepted=report.appended,
             duplicates=report.duplicates,
             quarantined=len(quarantined),
+            suppressed=report.suppressed,
             quarantined_by_reason=dict(Counter(reason for _, reason in quarantined)),
             without_effect=judged.without_effect,
             presumed_denials=report.presumed_denials,
@@ -174,7 +180,10 @@ class Intake:
                 vault.put(new)
             self._kept.update(contact[0] for contact in new)
 
-    def _quarantine_row(self, row_no: int, line: str, reason: str) -> tuple[int, str, str, str | None]:
+    def _quarantine_row(self, row_no: int, line: str, reason: str) -> tuple[int, str, str | None, str | None]:
+        if self._erased is not None and self._erased.names(line):
+            self.names_erased = True
+            return row_no, reason, None, None  # only counted
         return row_no, reason, self._keyed_hash(line), line if len(line) <= MAX_KEPT_CHARACTERS else None
 
     def _note(self, state: str) -> None:
@@ -199,7 +208,7 @@ class Intake:
 
     def _keep_quarantined(self) -> None:
         if self._quarantined:
-            rows = sorted(self._quarantined)
+            rows = sorted(self._quarantined, key=lambda row: row[:2])
             aside, place, _ = quarantine_aside(self._home, self._keys, self.source, self.batch, rows)
             place.parent.mkdir(parents=True, exist_ok=True)
             replace(aside, place)
@@ -219,6 +228,7 @@ class Intake:
             duplicates=report.duplicates,
             quarantined=report.quarantined,
             without_effect=report.without_effect,
+            suppressed=report.suppressed,
             quarantined_by_reason=report.quarantined_by_reason,
             files=[],
             links_file=None,

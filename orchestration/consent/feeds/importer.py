@@ -13,7 +13,7 @@ from orchestration.consent.ledger import open_ledger
 from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
-from orchestration.ingestion.archive import after_ingest
+from orchestration.ingestion.archive import after_ingest, not_kept
 from orchestration.ingestion.landing import Delivery, deliveries
 from orchestration.policy.schema import ConsentFeed, Policy
 from orchestration.settings import IN_HOME, LedgerAt
@@ -50,7 +50,8 @@ def import_feeds(
                 task = Intake(home, policy, keys, feed, ledger, delivery, now, progress or _quiet)
                 reports[feed.name] += task.run()
                 if task.is_durable:
-                    after_ingest(home, keys, task.source, feed.after_ingest, landing, delivery, task.batch, now.date())
+                    rule = not_kept(feed.after_ingest) if task.names_erased else feed.after_ingest
+                    after_ingest(home, keys, task.source, rule, landing, delivery, task.batch, now.date())
     return reports
 
 
