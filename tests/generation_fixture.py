@@ -64,7 +64,8 @@ DBT_TABLES = {
     "reason VARCHAR, people BIGINT",
     "governance.coverage": "source VARCHAR, controller VARCHAR, touchpoints BIGINT, with_person BIGINT, "
     "permitted_any BIGINT",
-    "governance.deletions_due": "source VARCHAR, category VARCHAR, business_day DATE, rows_due BIGINT",
+    "governance.deletions_due": "source VARCHAR, category VARCHAR, reason VARCHAR, business_day DATE, due_on DATE, "
+    "held_by VARCHAR, rows_due BIGINT",
 }
 CHANNELS = {"sms_gateway": ("sms", "phone"), "front_desk": ("call", "phone"), "push_service": ("push", "push"),
             "email_service": ("email", "email"), "wechat_broadcast": ("wechat_oa", "openid")}  # fmt: skip
@@ -302,7 +303,10 @@ def _write_governance(con: duckdb.DuckDBPyConnection, world: World) -> None:
         for order, step, reason, count in one if segment == RECALL else falls:
             con.execute("insert into governance.segment_waterfalls values (?, ?, ?, null, ?, ?)",
                         [segment, order, step, reason, count])  # fmt: skip
-    con.execute("insert into governance.deletions_due values ('web', 'behaviour', date '2025-11-01', 41)")
+    con.execute(
+        "insert into governance.deletions_due values ('web', 'behaviour', 'never_permitted', "
+        "date '2025-11-01', date '2025-11-15', null, 41)"
+    )
 
 
 def _write_batches(world: World) -> None:

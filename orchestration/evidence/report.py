@@ -80,7 +80,8 @@ def gather(
         "deletions": _rows(
             con,
             "select source, category, min(business_day) as oldest, sum(rows_due)::bigint as rows_due "
-            "from governance.deletions_due group by all order by rows_due desc, source, category",
+            "from governance.deletions_due where held_by is null and due_on <= (select as_of from meta.builds)::date "
+            "group by all order by rows_due desc, source, category",
         ),
     }
 

@@ -277,6 +277,7 @@ class Retention(Strict):
 
     rules: tuple[RetentionRule, ...]
     late_consent_window_days: Days
+    withdrawn_days: Days  # from when the last scope that permitted a row ended
     links_days: Days
     datasets: DatasetDays
     generations_kept: Annotated[int, Field(ge=1, le=100)] = 3

@@ -22,7 +22,7 @@ TABLES: dict[str, str] = {
     "identifier_channels": "kind VARCHAR, channel VARCHAR",
     "jurisdictions": "code VARCHAR, regime VARCHAR",
     "settings": "zone VARCHAR, default_regime VARCHAR, unknown_age VARCHAR, minor_below_years BIGINT, "
-    "late_consent_window_days BIGINT, identity_purpose VARCHAR",
+    "late_consent_window_days BIGINT, withdrawn_days BIGINT, identity_purpose VARCHAR",
     "purposes": "purpose VARCHAR, recipient VARCHAR, is_explicit BOOLEAN, max_consent_age_days BIGINT, "
     "requires_impact_assessment BOOLEAN, impact_assessment_until DATE",
     "purpose_basis": "purpose VARCHAR, regime VARCHAR, basis VARCHAR",
@@ -118,7 +118,8 @@ def _organisation_rows(policy: schema.Policy) -> dict[str, list[Row]]:
         "settings": [
             (
                 org.zone, org.default_regime, org.unknown_age, org.minor_below_years,
-                policy.retention.late_consent_window_days, policy.purposes.identity_purpose,
+                policy.retention.late_consent_window_days, policy.retention.withdrawn_days,
+                policy.purposes.identity_purpose,
             )
         ],
     }  # fmt: skip

@@ -42,6 +42,9 @@ class Removed:
     files: int = 0  # written again or gone
     files_read: int = 0
 
+    def __add__(self, other: Removed) -> Removed:
+        return Removed(**{name: count + asdict(other)[name] for name, count in asdict(self).items()})
+
     def counts(self) -> dict[str, int]:
         return asdict(self)
 

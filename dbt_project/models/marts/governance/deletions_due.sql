@@ -1,17 +1,12 @@
--- Rows that no purpose may keep any longer: past every retention rule, or beyond the window for a late consent
--- without a permit.
+-- Rows that no purpose may keep, and the day on which they go or went due: past every retention rule, or without a
+-- permit beyond the window for a late consent or beyond the days after a withdrawal. `held_by`: what defers it.
 select
     source,
     coalesce(category, 'unmapped') as category,
+    reason,
     {{ local_day('occurred_at') }} as business_day,
+    {{ local_day('due_at') }} as due_on,
+    held_by,
     cast(count(*) as bigint) as rows_due
-from {{ ref('int_touchpoints_masked') }}
-where
-    mask_kept = 0
-    or (
-        permitted_mask = 0
-        and occurred_at < {{ as_of() }} - to_days((
-            select s.late_consent_window_days::integer from {{ source('policy', 'settings') }} as s
-        ))
-    )
+from {{ ref('int_deletions_due') }}
 group by all
