@@ -54,8 +54,8 @@ def test_summary_has_the_promised_shape_and_sums_up(world: World) -> None:
     assert summary == counts.load(world.home, world.build.generation)
     assert summary["generation"] == world.build.generation
     assert summary["sources"]["web"] | {"quarantined_by_reason": {}} == {
-        "read": 912, "accepted": 900, "duplicates": 7, "quarantined": 5, "removed": 0, "quarantined_by_reason": {},
-        "refused_files": 0, "redelivered_files": 0,
+        "read": 912, "accepted": 900, "duplicates": 7, "quarantined": 5, "suppressed": 0, "removed": 0,
+        "dropped_fields": 0, "quarantined_by_reason": {}, "refused_files": 0, "redelivered_files": 0,
     }  # fmt: skip
     assert summary["decisions"]["identity"] == {
         "permit": 400, "deny": {"before_consent": 200, "no_consent": 300, "withdrawn": 100}

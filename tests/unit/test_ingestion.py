@@ -48,7 +48,8 @@ def test_same_landing_gives_the_same_rows_in_one_run_or_many(tmp_path: Path) -> 
     assert one.ingest(now=NOW + timedelta(days=1)).redelivered == 3
     assert lake.lake_hash(one.home) == before
     assert lake.source_totals(one.home, "shop_src") == {
-        "read": 15, "accepted": 11, "duplicates": 4, "quarantined": 0, "removed": 0, "dropped_fields": 0,
+        "read": 15, "accepted": 11, "duplicates": 4, "quarantined": 0, "suppressed": 0, "removed": 0,
+        "dropped_fields": 0,
     }  # fmt: skip
 
 
