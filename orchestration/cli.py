@@ -33,6 +33,10 @@ COMMANDS = {
     "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
     "ledger": ("orchestration.consent.ledger_commands:ledger", "The ledger's database: migrate, show its head."),
     "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),
+    "minimise": (
+        "orchestration.retention.commands_minimise:minimise",
+        "Today's minimisation on what was stored under an older one.",
+    ),
     "keys": ("orchestration.identity.commands:keys", "Make, check and back up the keys."),
     "backup": ("orchestration.backup.commands:backup", "Back up the home into one sealed file."),
     "restore": ("orchestration.backup.commands:restore", "Restore it, and replay the withdrawals since."),

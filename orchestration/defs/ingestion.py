@@ -12,10 +12,12 @@ from orchestration.defs.resources import POOL
 from orchestration.defs.site import Site
 from orchestration.ingestion.ingest import ingest_source
 from orchestration.policy.schema import Source
+from orchestration.retention.reminimise import stale_columns
 
 GROUP = "ingestion"
 RECONCILES = "every_row_is_accounted_for"
 NO_REFUSALS = "no_file_was_refused"
+OF_TODAY = "stored_columns_are_those_of_todays_policy"
 
 
 def definitions(site: Site) -> dg.Definitions:
@@ -58,6 +60,11 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
                 asset=key,
                 description="A refused file stays in landing, reported until it is replaced.",
             ),
+            dg.AssetCheckSpec(
+                OF_TODAY,
+                asset=key,
+                description="What an older minimisation stored and today's would not; see `assent minimise --plan`.",
+            ),
         ],
         partitions_def=daily(site),
         backfill_policy=ONE_DAY,
@@ -96,6 +103,16 @@ def lake(site: Site, source: Source) -> dg.AssetsDefinition:
             passed=counts["refused_files"] == 0,
             severity=dg.AssetCheckSeverity.WARN,
             metadata=measured({"refused_files": counts["refused_files"]}),
+        )
+        stale = stale_columns(site.home, site.policy, source)
+        if stale:
+            site.say(f"           {stale} stored columns are not of today's policy: see `assent minimise --plan`")
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=OF_TODAY,
+            passed=stale == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=measured({"stale_columns": stale}),
         )
 
     return ingest_landing

@@ -22,14 +22,21 @@ from orchestration.warehouse.duckdb_settings import connect
 Counts = dict[str, int]  # cause → rows
 RECORDS = ("consent_events", "permissions", "contracts", "ages", "statuses", "links")
 
+# Touchpoints that are not there any more, or of which something is not: a later minimisation took it.
 GONE_TOUCHPOINTS = """
 create or replace temp table gone_touchpoints as
 select t.identifier_id, coalesce(c.cause, 'unexplained') as cause
 from {then}.intermediate.int_touchpoints_masked as t
-anti join {now}.intermediate.int_touchpoints_masked as n on t.touchpoint_key = n.touchpoint_key
+left join {then}.identity.identifiers as i on t.identifier_id = i.identifier_id
+left join {now}.intermediate.int_touchpoints_masked as n on t.touchpoint_key = n.touchpoint_key
+left join {now}.identity.identifiers as o on n.identifier_id = o.identifier_id
 left join file_causes as c
     on c.source = t.source
     and c.day = cast(timezone((select zone from {then}.policy.settings), timezone('UTC', t.occurred_at)) as date)
+where
+    n.touchpoint_key is null
+    or (i.token, t.event, t.item, t.store, t.account, t.city, t.tier, t.amount, t.birth_month)
+    is distinct from (o.token, n.event, n.item, n.store, n.account, n.city, n.tier, n.amount, n.birth_month)
 """
 GONE_RECORDS = """
 select token, '{cause}' as cause from {then}.ledger.{table} anti join {now}.ledger.{table} as n using (seq)

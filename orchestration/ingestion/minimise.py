@@ -49,7 +49,7 @@ def minimised_sql(policy: Policy, source: Source, feed: Feed, rows: str) -> str:
     tokened = f"SELECT {found} FROM ({rows}) AS r {joins}"
     fields = {i.field for i in identifiers}
     kept = [
-        f"{_value(source, field, rule, field.name in fields)} AS {lake_column(field, rule)[0]}"
+        f"{value_sql(source, field, rule, field.name in fields)} AS {lake_column(field, rule)[0]}"
         for field, rule in kept_fields(policy, source)
     ]
     columns = [
@@ -67,8 +67,12 @@ def minimised_sql(policy: Policy, source: Source, feed: Feed, rows: str) -> str:
 
 def _event(source: Source) -> str:
     """The event where policy names it. Another is free text: nobody may use it, so nobody keeps it (R-60)."""
+    return event_sql(source, f"f_{source.event}")
+
+
+def event_sql(source: Source, value: str) -> str:
+    """The raw event `value` where policy names it, else nothing."""
     known = sorted({event.raw for event in source.events} | {signal.raw for signal in source.permissions})
-    value = f"f_{source.event}"
     return f"CASE WHEN {value} IN ({', '.join(map(text, known))}) THEN {value} END" if known else "NULL::VARCHAR"
 
 
@@ -85,7 +89,8 @@ def _subject(identifiers: list[Identifier]) -> list[str]:
     ]
 
 
-def _value(source: Source, field: SourceField, rule: FieldRule, is_identifier: bool) -> str:
+def value_sql(source: Source, field: SourceField, rule: FieldRule, is_identifier: bool) -> str:
+    """What a rule's verb leaves of a field: from its plain value f_<field>, or of an identifier its token t_<field>."""
     value = f"f_{field.name}"
     if rule.verb == "keep":
         return value

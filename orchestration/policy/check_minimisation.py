@@ -17,6 +17,7 @@ def check_minimisation(policy: schema.Policy, found: Findings) -> None:
         if found.known(file, (*at, "source"), of_source.source, sources, "source"):
             _check_field_rules(found, sources[of_source.source], of_source, at)
             _check_field_stages(policy, found, sources[of_source.source], of_source, at)
+            _check_sensitive_fields(policy, found, sources[of_source.source], of_source, at)
     for name in sorted(set(sources) - {rule.source for rule in rules}):
         found.add(
             file, ("sources",), f"source `{name}` has no rules, so none of its fields", "Add a rule for each field"
@@ -57,6 +58,20 @@ def _check_field_stages(
             continue
         if rule.field in plain:
             found.add("minimisation", path, f"`{rule.field}` says who, what or when", "Remove `stage:`")
+
+
+def _check_sensitive_fields(
+    policy: schema.Policy, found: Findings, source: schema.Source, rules: schema.SourceRules, at: Path_
+) -> None:
+    """Whether a touchpoint is sensitive is told from what is kept of it: without the field it would pass for harmless."""
+    looked_at = {value.field for value in policy.minimisation.sensitive_values}
+    if all(event.category == "sensitive" for event in source.events):
+        return
+    for index, rule in enumerate(rules.fields):
+        if rule.field in looked_at and rule.verb != "keep":
+            what = f"`sensitive_values` looks at `{rule.field}`: without it nothing of {source.name} would be sensitive"
+            remedy = "Write `verb: keep`, or say `category: sensitive` of each event of the source"
+            found.add("minimisation", (*at, "fields", index, "verb"), what, remedy)
 
 
 def _misfit(

@@ -109,7 +109,7 @@ def test_verb_acts_before_the_lake(tmp_path: Path, verb: str) -> None:
 
 def test_verb_that_is_not_applied_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant: with verbs switched off, the test above fails for each of them but `drop`, which makes no column."""
-    monkeypatch.setattr(minimise, "_value", lambda source, field, rule, is_identifier: f"f_{field.name}::VARCHAR")
+    monkeypatch.setattr(minimise, "value_sql", lambda source, field, rule, is_identifier: f"f_{field.name}::VARCHAR")
     for verb in ("token", "truncate_day", "bucket"):
         with pytest.raises(AssertionError):
             test_verb_acts_before_the_lake(tmp_path / verb, verb)

@@ -1,0 +1,197 @@
+"""Re-applies today's minimisation to what the lake holds under an older one: columns, events and subjects of stored
+touchpoints. Planned and counted first; only ever towards less data; never a row.
+
+Idempotent and safe to kill anywhere: what the files hold says what is still to do. Hold the home's lock to apply. Not
+here: what becomes of a column (`coarser.py`); links, over which refusals spread; what is sealed (quarantine, archive,
+vault). Retention and erasure have rules for those."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.ingestion.lake import lake_files, manifests
+from orchestration.ingestion.load import connection
+from orchestration.ingestion.minimise import event_sql
+from orchestration.ingestion.quoting import ident, texts
+from orchestration.policy.schema import Policy, Source
+from orchestration.retention.coarser import ColumnFate, Fate, fates, stranger_sql, subject_sql
+from orchestration.retention.steps import Steps
+from orchestration.retention.swap import Change, swap, sweep
+
+KIND = "minimise"
+AT_ONCE = 64  # files aside before they are swapped: it bounds the disk that a pass needs
+WHY: dict[Fate, str] = {
+    "dropped": "policy keeps nothing of it: it goes",
+    "coarsened": "policy keeps less of it",
+    "lost": "policy keeps another form, which cannot be told from the stored one: it goes",
+    "kept": "policy allows more than is stored: nothing changes",
+}
+WHY_ROWS = {
+    "raw_event": "policy names the event no longer: it goes",
+    "subject_token": "policy takes that identifier no longer: the next of the row is its subject, else nobody",
+}
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One column of one source's stored files: what becomes of it, in how many files and values."""
+
+    source: str
+    column: str
+    fate: Fate
+    into: str | None
+    files: int
+    values: int
+    why: str
+
+    @property
+    def changes(self) -> bool:
+        return self.fate != "kept"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(home: Home, policy: Policy, keys: Keys) -> list[PlanLine]:
+    """What a pass would change now, counted; reads only."""
+    with connection(home, policy, keys) as con:
+        return [line for source in policy.sources.sources for line in _plan_source(con, home, policy, source)]
+
+
+def stale_columns(home: Home, policy: Policy, source: Source) -> int:
+    """How many columns of the source's stored files a pass would change, by the files' schemas alone."""
+    columns = {name for path in lake_files(home, source.name) for name in pq.read_schema(path).names}
+    return sum(fate.fate != "kept" for fate in fates(policy, source, sorted(columns)))
+
+
+def reminimise(home: Home, policy: Policy, keys: Keys, *, now: datetime) -> dict[str, dict[str, int]]:
+    """Applies it source by source, resumably, and returns what each source's files lost. A pass that was begun under
+    another policy is ended by this one, which looks at every file."""
+    sources = {source.name: source for source in policy.sources.sources}
+    work = f"{KIND}-{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    with Steps(home) as steps, connection(home, policy, keys) as con:
+        before = steps.works(KIND)
+        steps.begin(work, KIND, list(sources), now)
+        for name in steps.pending(work):
+            steps.done(work, name, _apply(con, home, policy, sources[name], now), now)
+        for other in before:
+            steps.forget(other.work_id)
+        return steps.counts(work)
+
+
+def _plan_source(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, source: Source) -> Iterator[PlanLine]:
+    files = {path: pq.read_schema(path).names for path in lake_files(home, source.name)}
+    columns = sorted({column for there in files.values() for column in there})
+    for fate in fates(policy, source, columns):
+        having = [path for path, there in files.items() if fate.column in there]
+        values = _count(con, f"count({ident(fate.column)})", having)
+        yield PlanLine(source.name, fate.column, fate.fate, fate.into, len(having), values, WHY[fate.fate])
+    for column, is_hit in _by_row(policy, source).items():
+        found = _hits(con, list(files), is_hit)
+        if found:
+            yield PlanLine(source.name, column, "lost", None, len(found), sum(found.values()), WHY_ROWS[column])
+
+
+def _by_row(policy: Policy, source: Source) -> dict[str, str]:
+    """Column → condition of rows whose value policy takes no longer: an event it does not name, a stranger's token."""
+    unnamed = f"(raw_event IS NOT NULL AND ({event_sql(source, 'raw_event')}) IS NULL)"
+    return {"raw_event": unnamed, "subject_token": stranger_sql(policy, source)}
+
+
+def _count(con: duckdb.DuckDBPyConnection, what: str, files: Sequence[Path]) -> int:
+    found = con.execute(f"SELECT {what} FROM {_reader(files)}").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _hits(con: duckdb.DuckDBPyConnection, files: Sequence[Path], is_hit: str) -> dict[str, int]:
+    """File → how many of its rows the condition holds for, where any."""
+    if not files:
+        return {}
+    query = f"SELECT filename, count(*) FROM {_reader(files)} WHERE {is_hit} GROUP BY filename"
+    return {str(path): int(rows) for path, rows in con.execute(query).fetchall()}
+
+
+def _reader(files: Sequence[Path]) -> str:
+    return f"read_parquet({texts(files)}, union_by_name = true, hive_partitioning = false, filename = true)"
+
+
+def _apply(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, source: Source, now: datetime) -> dict[str, int]:
+    """Writes the source's files again without what policy takes no longer, and says how many files and values."""
+    sweep(home)
+    lines = [line for line in _plan_source(con, home, policy, source) if line.changes]
+    files = lake_files(home, source.name)
+    rows = set[str]().union(*(_hits(con, files, is_hit) for is_hit in _by_row(policy, source).values()))
+    todo = [path for path in files if str(path) in rows or _changing(policy, source, path)]
+    with _aside(home) as folder:
+        for start in range(0, len(todo), AT_ONCE):
+            few = dict(enumerate(todo[start : start + AT_ONCE], start))
+            changes = [
+                _write(con, home, policy, source, path, folder / f"{number}.parquet") for number, path in few.items()
+            ]
+            names = {change.name for change in changes}
+            batches = [batch for batch in manifests(home, source.name) if names & {*batch.files}]
+            swap(home, batches, changes, "retention", now=now)
+    return {"files": len(todo), "columns": len(lines), "values": sum(line.values for line in lines)}
+
+
+def _changing(policy: Policy, source: Source, path: Path) -> list[ColumnFate]:
+    return [fate for fate in fates(policy, source, pq.read_schema(path).names) if fate.fate != "kept"]
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, source: Source, path: Path, aside: Path
+) -> Change:
+    """The file as policy would have it today, its rows in their order."""
+    before = pq.ParquetFile(path).read()
+    con.register("stored", before)
+    try:
+        after = con.execute(_rewritten(policy, source, before.column_names)).to_arrow_table()
+    finally:
+        con.unregister("stored")
+    if after.num_rows != before.num_rows:
+        raise AssertionError(f"{source.name}: a rewritten file has other rows")
+    pq.write_table(after, aside, compression="zstd", compression_level=1, store_schema=False)
+    aside.chmod(0o600)
+    return Change(path.relative_to(home.lake).as_posix(), 0, aside)
+
+
+def _rewritten(policy: Policy, source: Source, stored: Sequence[str]) -> str:
+    found = {fate.column: fate for fate in fates(policy, source, stored) if fate.fate != "kept"}
+    standard = {"raw_event": event_sql(source, "raw_event"), **subject_sql(policy, source, stored)}
+    made = {fate.into for fate in found.values()}
+    columns = [
+        f"{standard.get(name, ident(name))} AS {ident(name)}"
+        for name in stored
+        if name not in found and name not in made
+    ]
+    columns += [
+        f"{f'coalesce({ident(fate.into)}, {fate.sql})' if fate.into in stored else fate.sql} AS {ident(fate.into)}"
+        for fate in found.values()
+        if fate.into is not None
+    ]
+    given = ", ".join(["*", *(fate.given for fate in found.values() if fate.given)])
+    return f"SELECT {', '.join(columns)} FROM (SELECT {given} FROM stored)"
+
+
+@contextmanager
+def _aside(home: Home) -> Iterator[Path]:
+    """A folder for what is written aside; what a killed pass left in it goes first."""
+    folder = home.tmp / "reminimise"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
