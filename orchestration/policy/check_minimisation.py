@@ -63,7 +63,7 @@ def _check_field_stages(
 def _check_sensitive_fields(
     policy: schema.Policy, found: Findings, source: schema.Source, rules: schema.SourceRules, at: Path_
 ) -> None:
-    """Whether a touchpoint is sensitive is told from what is kept of it: without the field it would pass for harmless."""
+    """Whether a touchpoint is sensitive is told from what is kept of it: without the field it passes for harmless."""
     looked_at = {value.field for value in policy.minimisation.sensitive_values}
     if all(event.category == "sensitive" for event in source.events):
         return
