@@ -1,7 +1,7 @@
 """Cross-checks a typed policy: every name refers to something, and no two rules contradict each other.
 
 What comes in is checked in `check_sources.py`, `check_consent_feeds.py` and `check_minimisation.py`, what goes out in
-`check_audiences.py`."""
+`check_audiences.py`, columns from one end to the other in `check_columns.py`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestration.policy import schema
 from orchestration.policy.check_audiences import check_destinations, check_models, check_segments
+from orchestration.policy.check_columns import check_columns
 from orchestration.policy.check_consent_feeds import check_consent_feeds
 from orchestration.policy.check_minimisation import check_minimisation
 from orchestration.policy.check_sources import check_paths, check_sources, is_zone
@@ -37,6 +38,7 @@ def cross_check(policy: schema.Policy, trees: dict[str, Any], folder: Path) -> l
     check_segments(policy, found)
     check_destinations(policy, found)
     check_models(policy, found, folder)
+    check_columns(policy, found, folder)
     check_no_secrets(trees, found)
     return sorted(found.problems, key=lambda problem: (problem.file, problem.line))
 

@@ -20,6 +20,7 @@ class Absent(Strict):
 class MartColumn(Strict):
     name: Name
     type: Literal["varchar", "bigint", "double", "date", "boolean"]
+    category: CategoryClass  # of the data that it tells
     description: Text
 
 

@@ -29,6 +29,19 @@ class CategoryWord(Word):
     name: CategoryClass
 
 
+class ShownColumn(Word):
+    """A column that a segment or a file has beside its own: why, and of which category of data."""
+
+    category: CategoryClass
+
+
+class CountColumn(Strict):
+    """A column of counts; those of people are told only above policy's minimum size."""
+
+    name: Name
+    people: bool
+
+
 class Method(Strict):
     """How a consent was given."""
 
@@ -64,6 +77,8 @@ class Vocabulary(Strict):
     refusal_reasons: tuple[Word, ...]
     channels: tuple[ChannelWord, ...]
     categories: tuple[CategoryWord, ...]
+    shown_columns: tuple[ShownColumn, ...]
+    count_columns: tuple[CountColumn, ...]
     methods: tuple[Method, ...]
     decisions: tuple[Decision, ...]
     contract_facts: tuple[Word, ...]

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from orchestration.policy.schema import Policy, Segment, Source
+from orchestration.policy.vocabulary import vocabulary
 from orchestration.warehouse.models import CANONICAL_COLUMNS, staging_name
 from orchestration.warehouse.relations import Columns, relations
 
@@ -19,7 +20,7 @@ GROUPS = {
     "marts": "Segments for marketing",
     "governance": "What the build decided, counted",
 }
-SEGMENT_COLUMNS = {
+SEGMENT_COLUMNS = {  # why they are there, and of which category, says the vocabulary
     "audience_key": ("varchar", "Pseudonym of the person for this purpose only"),
     "admitted_by": ("bigint", "Sequence number of the ledger event that admits the person; empty under opt-out"),
     "notice": ("varchar", "Notice and version under which the consent was given"),
@@ -146,12 +147,16 @@ def _staging_model(source: Source) -> dict[str, Any]:
 
 
 def _segment_model(segment: Segment) -> dict[str, Any]:
+    categories = {column.name: column.category for column in vocabulary().shown_columns}
     standard: list[dict[str, Any]] = [
-        {"name": name, "data_type": kind, "description": description}
+        {"name": name, "data_type": kind, "description": description, **_meta(categories[name])}
         for name, (kind, description) in SEGMENT_COLUMNS.items()
     ]
     standard[0] = {**standard[0], "data_tests": ["unique", "not_null"]}
-    own = [{"name": c.name, "data_type": c.type, "description": text(c.description)} for c in segment.columns]
+    own = [
+        {"name": c.name, "data_type": c.type, "description": text(c.description), **_meta(c.category)}
+        for c in segment.columns
+    ]
     label, description = segment.label, segment.description
     return {
         "name": segment.name,
@@ -167,6 +172,10 @@ def _segment_model(segment: Segment) -> dict[str, Any]:
         },
         "columns": [*standard, *own],
     }
+
+
+def _meta(category: str) -> dict[str, Any]:
+    return {"config": {"meta": {"category": category}}}
 
 
 def _owners(owner: str) -> list[str]:

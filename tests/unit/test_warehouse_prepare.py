@@ -112,6 +112,7 @@ def test_project_is_prepared_once_per_content(policy: Policy, tmp_path: Path, mo
         (project / "target" / "manifest.json").write_text("{}")
 
     monkeypatch.setattr(preparing, "parse", parse)
+    monkeypatch.setattr(preparing, "require_declared", lambda manifest, policy: None)
     home = Home.open(tmp_path / "home", demo_seed=1)
     project = prepare(home, policy, SHIPPED)
     assert prepare(home, policy, SHIPPED) == project
@@ -135,6 +136,7 @@ def test_project_whose_files_are_not_its_own_is_made_again(
         (project / "target" / "manifest.json").write_text("{}")
 
     monkeypatch.setattr(preparing, "parse", parse)
+    monkeypatch.setattr(preparing, "require_declared", lambda manifest, policy: None)
     home = Home.open(tmp_path / "home", demo_seed=1)
     models = prepare(home, policy, SHIPPED) / MARKETING
     file, other = models / "wechat_engaged.sql", models / "everyone.sql"
