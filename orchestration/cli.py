@@ -37,6 +37,10 @@ COMMANDS = {
         "orchestration.retention.commands_minimise:minimise",
         "Today's minimisation on what was stored under an older one.",
     ),
+    "retention": (
+        "orchestration.retention.commands:retention",
+        "What is past its days, before it goes; and the purge.",
+    ),
     "keys": ("orchestration.identity.commands:keys", "Make, check and back up the keys."),
     "backup": ("orchestration.backup.commands:backup", "Back up the home into one sealed file."),
     "restore": ("orchestration.backup.commands:restore", "Restore it, and replay the withdrawals since."),
@@ -115,7 +119,7 @@ def root() -> None:
 
     Exit codes: 0 good; 1 a check or a stage failed, the published generation is unchanged; 2 wrong usage;
     3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 verify, doctor or replay
-    found something.
+    found something; 7 good, but data past its days waits for a confirmation or could not be deleted.
     """
 
 

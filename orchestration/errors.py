@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     POLICY = 4
     HOME = 5  # the home is locked, damaged, open to others, or of another kind
     VERIFY = 6  # a verification found something
+    RETENTION = 7  # good, but what is past its days was not deleted: it waits for a confirmation, or it failed
 
 
 class AssentError(Exception):

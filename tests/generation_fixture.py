@@ -4,6 +4,7 @@ The home, keys, vault, ledger, gate and publication are the real ones; only dbt'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,6 +60,11 @@ DBT_TABLES = {
     "intermediate.int_audience_keys": "person_key VARCHAR, purpose VARCHAR, audience_key VARCHAR",
     "intermediate.int_touchpoints_masked": "touchpoint_key VARCHAR, source VARCHAR, category VARCHAR, "
     "occurred_at TIMESTAMP, person_key VARCHAR, identifier_id BIGINT",
+    "intermediate.int_people_held": "identifier_id BIGINT, held_by VARCHAR",
+    "intermediate.int_deletions_due": "touchpoint_key VARCHAR, source VARCHAR, category VARCHAR, "
+    "occurred_at TIMESTAMP, reason VARCHAR, due_at TIMESTAMP, held_by VARCHAR",
+    "intermediate.int_contacts_unsupported": "token VARCHAR, kind VARCHAR, issuer VARCHAR, since TIMESTAMP, "
+    "held_by VARCHAR",
     "governance.decisions_by_purpose": "purpose VARCHAR, reason VARCHAR, touchpoints BIGINT",
     "governance.segment_waterfalls": "segment VARCHAR, step_order BIGINT, step VARCHAR, destination VARCHAR, "
     "reason VARCHAR, people BIGINT",
@@ -145,8 +151,13 @@ def shrunk_policy() -> Policy:
     return policy.model_copy(update={"segments": policy.segments.model_copy(update={"segments": small})})
 
 
-def make_world(root: Path, *, consent_until: datetime | None = None) -> World:
-    """A home under `root` with one published generation."""
+def make_world(
+    root: Path,
+    *,
+    consent_until: datetime | None = None,
+    beside: Callable[[duckdb.DuckDBPyConnection, World], None] | None = None,
+) -> World:
+    """A home under `root` with one published generation. `beside` writes what a test needs into its file besides."""
     home = Home.open(root / "home", demo_seed=7)
     policy, keys = shrunk_policy(), Keys.from_seed(7)
     everyone = people()
@@ -164,6 +175,8 @@ def make_world(root: Path, *, consent_until: datetime | None = None) -> World:
     world.build = Build(AS_OF, build.policy_hash, head, seq, "lake", "", keys.id, "code")
     con = connect(home, world.build.path(home))
     _write_generation(con, world, staged, consent_until or AS_OF + timedelta(days=300))
+    if beside is not None:
+        beside(con, world)
     con.close()
     release(home, world.build, [CheckResult("dbt", "tests pass", True), CheckResult("marts", "suites pass", True)])
     assert publish(home, world.build, now=AS_OF)

@@ -31,6 +31,7 @@ def backup(settings: Settings, file: Path, wait: int, as_json: bool) -> int:
 
     The passphrase is asked for, or is the first line of standard input. The keys are not in it: `assent keys backup`.
     Nor is the anchor: it has to lie elsewhere, and without it nothing can be restored."""
+    from orchestration.backup.register import note_backup
     from orchestration.backup.write import write_backup
     from orchestration.identity.keys import Keys
 
@@ -40,6 +41,7 @@ def backup(settings: Settings, file: Path, wait: int, as_json: bool) -> int:
     with home.lock(timeout=wait), ExitStack() as stack:
         started = _bar(stack, "Backing up")
         report = write_backup(home, Keys.open(home), file, passphrase, at=at, now=now, started=started)
+        note_backup(home, "home", file, now=now)
     if as_json:
         _print_json(asdict(report))
         return 0

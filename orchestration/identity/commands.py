@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from orchestration.backup.register import note_backup
 from orchestration.home import Home
 from orchestration.identity.backup import restore_backup, write_backup
 from orchestration.identity.keys import BACKUP_ADVICE, Keys, SubjectRegistry
@@ -69,6 +71,7 @@ def backup(file: Path, root: Path | None, as_json: bool) -> None:
     home = _home(root)
     found = Keys.open(home)
     write_backup(home, found, file, ask_passphrase(confirm=True))
+    note_backup(home, "keys", file, now=datetime.now(UTC))
     text = f"Written: {file}. Keep it apart from the home, renew it often and delete older ones"
     _say(as_json, text, keys=found.id, file=str(file))
 

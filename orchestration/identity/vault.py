@@ -97,6 +97,15 @@ class Vault:
             self._con.executemany("DELETE FROM contacts WHERE token = ?", gone)
         return len(gone)
 
+    def delete(self, tokens: Sequence[str]) -> int:
+        """Removes these entries, and destroys the keys that would open them in a backup; returns how many there were.
+        Who they are stays known; what is delivered again is kept anew."""
+        refs = [ref for token in tokens if (ref := self._registry.lookup(token)) is not None]
+        self._registry.destroy_data_keys(refs)
+        with transaction(self._con):
+            fill_wanted(self._con, list(tokens))
+            return self._con.execute("DELETE FROM contacts WHERE token IN (SELECT token FROM wanted)").rowcount
+
     def contact_points_arrow(self) -> pa.Table:
         """Every entry without its value: token, kind, issuer."""
         rows = self._con.execute("SELECT token, kind, issuer FROM contacts ORDER BY token").fetchall()

@@ -1,0 +1,374 @@
+"""The purge: what is due goes and nothing else, it says only what is so, and it survives kills and full disks."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from orchestration.errors import AssentError, ExitCode, HomeError
+from orchestration.evidence.removed import notes_of_removal
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.identity.vault import Vault
+from orchestration.policy.loader import SHIPPED, load_policy
+from orchestration.retention import commands, deletions
+from orchestration.retention.deletions import DELETIONS
+from orchestration.retention.plan import DATASETS
+from orchestration.retention.purge import At, PurgeReport, look, purge
+from orchestration.retention.steps import Steps
+from orchestration.settings import Settings
+from orchestration.warehouse.publish import published
+from tests import retention_world
+from tests.retention_world import CLOCK, GENERATION, HELD, OLD_BATCH, YOUNG_BATCH, Retained
+
+# Part → units that are due in the world of these tests; the row of the one under legal hold is not.
+DUE = {
+    "touchpoints:web": 4, "settled:web": 2, "links": 1, "quarantine": 1, "archive:wechat": 1, "vault": 1,
+    "deliveries": 1, "removals": 1, "exports": 1, "generations": 1, "dbt": 1, "backups": 1,
+}  # fmt: skip
+GOES = {name: units for name, units in DUE.items() if units}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Retained:
+    return retention_world.make(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Retained:
+    return retention_world.make(tmp_path)
+
+
+def records(home: Home) -> list[dict[str, Any]]:
+    return [json.loads(path.read_bytes()) for path in sorted((home.evidence / "purges").glob("*.json"))]
+
+
+def files(home: Home) -> dict[str, str]:
+    """Every file that holds data → its hash. Not the databases' journals, nor what says what went."""
+    left_out = ("evidence/purges/", "evidence/removed/", "evidence/backups/", "tmp/", "lock", "work.sqlite")
+    names = {path.relative_to(home.root).as_posix(): path for path in home.root.rglob("*") if path.is_file()}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in names.items()
+        if not name.startswith(left_out) and not name.endswith("-journal")
+    }
+
+
+def contacts(made: Retained, *names: str) -> set[str]:
+    tokens = {name: made.world.token(name, "email") for name in names}
+    with Vault(made.home, made.world.keys) as vault:
+        there = vault.get(list(tokens.values()))
+    return {name for name, token in tokens.items() if token in there}
+
+
+def test_every_dataset_has_a_way_to_go() -> None:
+    assert set(DELETIONS) == set(DATASETS)
+
+
+def test_what_is_due_goes_and_the_rest_is_what_it_was(made: Retained) -> None:
+    before = files(made.home)
+    report = purge(made.at())
+    assert report.state == "done"
+    assert report.units == GOES
+    after = files(made.home)
+    changed = {name for name, sha256 in before.items() if after.get(name) != sha256}
+    assert {name for name in changed if name.startswith(("lake/web", "lake/links"))} == {
+        f"lake/web/day=2024-01-10/{OLD_BATCH}.parquet",
+        f"lake/web/day=2026-05-10/{YOUNG_BATCH}.parquet",
+        f"lake/links/{OLD_BATCH}.parquet",
+    }
+    assert made.lake_keys() == {f"old-{HELD}", *(f"young-{n}" for n in range(2, 8))}
+    assert not [name for name in after if OLD_BATCH in name and name.startswith(("quarantine", "archive"))]
+    assert [name for name in after if YOUNG_BATCH in name and name.startswith("quarantine")]
+    assert len([name for name in after if name.startswith("archive")]) == 2
+    assert len([name for name in after if name.startswith("evidence/deliveries")]) == 1
+    assert [path.parent.parent.name for path in made.home.outbox.rglob("manifest.json")] == ["to_current"]
+    assert contacts(made, "ann", "bob", "dan", HELD) == {"bob", "dan", HELD}
+    assert published(made.home) is not None
+
+
+def test_second_purge_removes_nothing_more(made: Retained) -> None:
+    purge(made.at())
+    before = files(made.home)
+    again = purge(made.at())
+    assert (again.state, again.units) == ("done", {})
+    assert files(made.home) == before
+
+
+def test_evidence_counts_by_dataset_and_rule_and_names_nobody(made: Retained) -> None:
+    report = purge(made.at())
+    (record,) = records(made.home)
+    assert (record["state"], record["gone"]) == ("done", GOES)
+    told = {part["dataset"]: (part["days"], part["units"]) for part in record["parts"]}
+    assert told["quarantine"] == (made.world.policy.retention.datasets.quarantine, 1)
+    assert told["touchpoints"] == (730, 4)
+    text = (made.home.root / report.evidence).read_text()
+    tokens = [made.world.token(p.name, kind) for p in made.world.people.values() for kind in p.contacts]
+    assert not [token for token in tokens if token in text]
+
+
+def test_replay_is_told_of_every_file_that_went(made: Retained) -> None:
+    purge(made.at())
+    named = {file.path for removal in notes_of_removal(made.home) for file in removal.files}
+    assert {f"lake/links/{OLD_BATCH}.parquet", f"lake/web/day=2024-01-10/{OLD_BATCH}.parquet"} <= named
+    assert any(name.startswith("evidence/deliveries/") for name in named)
+
+
+@pytest.mark.fault("H7")
+@pytest.mark.parametrize("clock", ["as_of", "now"])
+def test_one_clock_far_ahead_deletes_what_the_other_would(made: Retained, clock: str) -> None:
+    at = made.at(**{clock: datetime(2100, 1, 1, tzinfo=UTC)})
+    assert purge(at).units == GOES
+
+
+@pytest.mark.fault("H7")
+def test_clock_before_the_generation_deletes_nothing_by_its_masks(made: Retained) -> None:
+    early = CLOCK - timedelta(hours=3)  # before T
+    report = purge(made.at(now=early))
+    assert not {"settled:web", "vault"} & set(report.units)
+
+
+@pytest.mark.fault("F10")
+def test_legal_hold_on_a_source_defers_and_says_so(made: Retained) -> None:
+    report = purge(made.at(legal_holds=("web", "wechat")))
+    assert not {"touchpoints:web", "settled:web", "quarantine", "archive:wechat"} & set(report.units)
+    assert report.deferred["touchpoints:web"] == 5
+    assert {f"old-{HELD}", "old-ann", "young-0"} <= made.lake_keys()
+    assert {part["dataset"] for part in records(made.home)[0]["deferred"]} >= {"touchpoints", "settled", "quarantine"}
+
+
+@pytest.mark.fault("F10")
+def test_person_under_legal_hold_keeps_rows_and_contacts_while_others_go(made: Retained) -> None:
+    report = purge(made.at())
+    assert (report.deferred["touchpoints:web"], report.deferred["vault"]) == (1, 1)
+    assert {key for key in made.lake_keys() if key.startswith("old")} == {f"old-{HELD}"}
+
+
+@pytest.mark.fault("F8")
+def test_lake_file_that_is_not_there_is_an_error(made: Retained) -> None:
+    next((made.home.lake / "links").glob(f"{OLD_BATCH}*")).unlink()
+    with pytest.raises(HomeError, match="not there"):
+        purge(made.at())
+
+
+@pytest.mark.fault("F8")
+def test_target_that_vanishes_is_an_error_and_not_done(made: Retained, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete = deletions.delete_items
+
+    def vanish(going: Any, dataset: str, items: Any) -> int:
+        if dataset == "quarantine":
+            (made.home.root / items[0].name).unlink()
+        return delete(going, dataset, items)
+
+    monkeypatch.setattr("orchestration.retention.purge.delete_items", vanish)
+    report = purge(made.at())
+    assert (report.state, list(report.failed), report.is_good) == ("incomplete", ["quarantine"], False)
+    assert "quarantine" not in report.units
+    assert records(made.home)[0]["state"] == "incomplete"
+
+
+@pytest.mark.fault("G1")
+def test_full_disk_fails_clearly_and_the_next_purge_goes_on(made: Retained, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    current = published(made.home)
+    before = files(made.home)
+    with monkeypatch.context() as patch:
+        patch.setattr(deletions, "remove_rows", full)
+        patch.setattr("orchestration.retention.rewrite.strip", full)
+        report = purge(made.at())
+    assert report.state == "incomplete"
+    assert set(report.failed) == {"touchpoints:web", "settled:web"}
+    assert all("No space left" in why for why in report.failed.values())
+    assert records(made.home)[0]["state"] == "incomplete"
+    assert published(made.home) == current
+    name = f"lake/web/day=2026-05-10/{YOUNG_BATCH}.parquet"
+    assert files(made.home)[name] == before[name]
+    assert purge(made.at()).state == "done"
+    assert [record["state"] for record in records(made.home)] == ["done", "done"]
+    assert made.lake_keys() == {f"old-{HELD}", *(f"young-{n}" for n in range(2, 8))}
+
+
+@pytest.mark.fault("G1")
+def test_disk_full_before_the_evidence_deletes_nothing(made: Retained, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = files(made.home)
+    monkeypatch.setattr("orchestration.retention.purge.write_json", full)
+    with pytest.raises(HomeError, match="No space left"):
+        purge(made.at())
+    assert files(made.home) == before
+
+
+@pytest.mark.fault("F7")
+def test_backup_past_its_window_is_deleted_with_evidence(made: Retained) -> None:
+    assert purge(made.at()).units["backups"] == 1
+    assert [path.name for path in made.backups.iterdir()] == ["young.backup"]
+    notes = [json.loads(path.read_bytes()) for path in sorted((made.home.evidence / "backups").glob("*.json"))]
+    assert [note["deleted_at"] is not None for note in notes] == [True, False]
+
+
+@pytest.mark.fault("F7")
+def test_backup_that_was_carried_away_is_named(made: Retained, tmp_path: Path) -> None:
+    (made.backups / "old.backup").rename(tmp_path / "elsewhere.backup")
+    report = purge(made.at())
+    assert "backups" not in report.units
+    assert [(one.code, one.count) for one in report.outside] == [("backups_carried_away_past_their_days", 1)]
+    assert (tmp_path / "elsewhere.backup").is_file()
+
+
+@pytest.mark.fault("F7")
+def test_another_file_under_the_name_of_a_backup_is_not_deleted(made: Retained) -> None:
+    path = made.backups / "old.backup"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    report = purge(made.at())
+    assert list(report.failed) == ["backups"]
+    assert path.read_bytes() == content
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> At:
+    """A company's home whose quarantine is all past its days; nothing is published."""
+    home = Home.open(tmp_path / "company")
+    made = retention_world.quarantined(home, days=5)
+    policy = load_policy(SHIPPED)
+    assert made == 5
+    return At(home, policy, Keys.open(home), CLOCK, CLOCK, "h", home.landing)
+
+
+@pytest.mark.fault("H8")
+def test_more_than_max_share_waits_until_its_plan_is_confirmed(company: At) -> None:
+    stopped = purge(company)
+    assert (stopped.state, stopped.units, stopped.stopped, stopped.is_good) == ("done", {}, {"quarantine": 5}, False)
+    assert records(company.home)[0]["stopped"][0]["units"] == 5
+    assert len(list(company.home.quarantine.rglob("*.parquet"))) == 5
+    with pytest.raises(AssentError, match="has changed"):
+        purge(company, confirm="0" * 12)
+    assert purge(company, confirm=stopped.plan_id).units == {"quarantine": 5}
+    assert not list(company.home.quarantine.rglob("*.parquet"))
+
+
+@pytest.mark.fault("H8")
+def test_confirmation_is_of_what_was_seen(company: At) -> None:
+    seen = purge(company).plan_id
+    retention_world.quarantined(company.home, days=6)
+    with pytest.raises(AssentError, match="has changed"):
+        purge(company, confirm=seen)
+
+
+def test_commands_show_the_plan_and_ask_for_its_id(company: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_at", lambda _: company)
+    settings = Settings(home=company.home.root)
+
+    def said(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(commands.retention, arguments, obj=settings, standalone_mode=False)
+        return int(done.return_value), done.output
+
+    code, text = said("plan")
+    assert (code, "STOPPED" in text) == (ExitCode.RETENTION, True)
+    plan = json.loads(said("plan", "--json")[1])
+    assert plan["plan_id"] in text
+    code, text = said("run")
+    assert (code, plan["plan_id"] in text) == (ExitCode.RETENTION, True)
+    assert said("run", "--confirm", plan["plan_id"])[0] == ExitCode.OK
+    assert said("plan")[0] == ExitCode.OK
+
+
+def test_without_a_generation_nothing_of_people_goes(made: Retained) -> None:
+    """Nobody could say who is under legal hold."""
+    made.home.published.unlink()
+    report = purge(made.at())
+    assert not {"touchpoints:web", "settled:web", "links", "vault"} & set(report.units)
+    assert report.units["quarantine"] == 1
+
+
+# What a purge asks of the operating system; one of these is its last before it is killed.
+EVENTS = {"open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "sqlite3.connect", "shutil.rmtree", "os.unlink"}
+
+
+def in_child(work: Callable[[], object], die_at: int | None) -> int:
+    """Runs `work` in a fork that dies, without any farewell, at its `die_at`-th event. Returns how many there were, or
+    -1 for one that died."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def count(event: str, _: tuple[object, ...]) -> None:
+            nonlocal seen
+            if event in EVENTS:
+                seen += 1
+                if seen == die_at:
+                    os._exit(9)
+
+        sys.addaudithook(count)
+        try:
+            work()
+            os.write(writing, str(seen).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    said = os.read(reading, 16)
+    os.close(reading)
+    os.waitpid(child, 0)
+    return int(said) if said else -1
+
+
+def killed_purge(template: Retained, tmp_path: Path, seed: int) -> None:
+    """However far it came, it never says "done" before it is; the next purge ends as one that nobody killed."""
+    whole, half = (retention_world.copy(template, tmp_path / name) for name in ("whole", "half"))
+    events = in_child(lambda: purge(whole.at()), None)
+    assert events > 50
+    assert in_child(lambda: purge(half.at()), random.Random(seed).randrange(1, events * 9 // 10)) == -1
+    with Steps(half.home) as steps:
+        unfinished = {work.work_id for work in steps.open_works("purge")}
+    said = {record["work_id"]: record["state"] for record in records(half.home)}
+    assert not [work for work in unfinished if said[work] == "done"]
+    report = purge(half.at())
+    assert report.state == "done"
+    assert {record["state"] for record in records(half.home)} <= {"done", "given_up"}
+    kept = [{name: sha for name, sha in files(m.home).items() if not name.endswith(".sqlite")} for m in (half, whole)]
+    assert kept[0] == kept[1]
+    assert contacts(half, "ann", "bob", "dan", HELD) == contacts(whole, "ann", "bob", "dan", HELD)
+
+
+@pytest.mark.fault("A8")
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_purge_resumes_and_claims_nothing(template: Retained, tmp_path: Path, seed: int) -> None:
+    killed_purge(template, tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4, 24))
+def test_killed_purge_resumes_and_claims_nothing_many_times(template: Retained, tmp_path: Path, seed: int) -> None:
+    killed_purge(template, tmp_path, seed)
+
+
+def test_old_evidence_file_of_a_generation_goes_and_its_reports_stay(made: Retained) -> None:
+    (made.home.evidence / GENERATION / "summary.json").write_text("{}")
+    report: PurgeReport = purge(made.at())
+    assert report.units["generations"] == 1
+    assert [path.name for path in (made.home.evidence / GENERATION).iterdir()] == ["summary.json"]
+
+
+def test_looking_changes_nothing(made: Retained) -> None:
+    before = files(made.home)
+    with made.home.lock():
+        plan, _ = look(made.at())
+    assert {part.name: part.units for part in plan.parts if part.units} == GOES
+    assert files(made.home) == before
