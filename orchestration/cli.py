@@ -30,6 +30,7 @@ COMMANDS = {
         "How long withdrawals took per destination; what went out before.",
     ),
     "request": ("orchestration.retention.commands_request:request", "Erasure, access and the like: record, confirm."),
+    "erase": ("orchestration.retention.commands_erase:erase", "Erase people whose requests are confirmed; prove it."),
     "consent": ("orchestration.consent.commands:consent", "Import consent records; look at one person's."),
     "ledger": ("orchestration.consent.ledger_commands:ledger", "The ledger's database: migrate, show its head."),
     "policy": ("orchestration.policy.commands:policy", "Check the policy; print its schema."),

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.identity.master import BACKUP_ADVICE, KEY_BYTES, Keys
-from orchestration.identity.private_sqlite import connect, fill_wanted, transaction
+from orchestration.identity.private_sqlite import compact, connect, fill_wanted, transaction
 
 __all__ = ["BACKUP_ADVICE", "Keys", "SubjectRegistry"]
 
@@ -134,7 +134,9 @@ class SubjectRegistry:
         with transaction(self._con):
             before = self._con.total_changes
             self._con.executemany("DELETE FROM subjects WHERE token = ?", ((token,) for token in tokens))
-            return self._con.total_changes - before
+            gone = self._con.total_changes - before
+        compact(self._con)
+        return gone
 
     def seal_key(self, name: str) -> bytes:
         """The key of what is sealed under `name`, made on first use."""
@@ -164,6 +166,12 @@ class SubjectRegistry:
         """The `subject_ref` of one token, if it is known."""
         found = self._con.execute("SELECT subject_ref FROM subjects WHERE token = ?", (token,)).fetchone()
         return None if found is None else str(found[0])
+
+    def refs_of(self, tokens: Collection[str]) -> list[str]:
+        """The `subject_ref`s of those that are known."""
+        with transaction(self._con):
+            fill_wanted(self._con, list(tokens))
+            return sorted(self._known().values())
 
     def mapping_arrow(self) -> pa.Table:
         """Every subject: subject_ref, token, kind, issuer."""

@@ -55,6 +55,12 @@ def _unless_busy(con: sqlite3.Connection, statement: str) -> None:
         ) from None
 
 
+def compact(con: sqlite3.Connection) -> None:
+    """Writes the whole file anew, without what was deleted. In place and not beside: another process that has it open
+    would go on with the old one. SQLite locks the others out, and a kill leaves the old file or the new one."""
+    _unless_busy(con, "VACUUM")
+
+
 def fill_wanted(con: sqlite3.Connection, tokens: list[str]) -> None:
     """Puts `tokens` into the temp table `wanted`, to join against."""
     con.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (token TEXT PRIMARY KEY) WITHOUT ROWID")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from orchestration.errors import HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import NONCE_BYTES, Keys, SubjectRegistry
-from orchestration.identity.private_sqlite import connect, fill_wanted, transaction
+from orchestration.identity.private_sqlite import compact, connect, fill_wanted, transaction
 from orchestration.retention.suppressions import Suppressions
 
 SCHEMA = """
@@ -105,6 +105,12 @@ class Vault:
         with transaction(self._con):
             fill_wanted(self._con, list(tokens))
             return self._con.execute("DELETE FROM contacts WHERE token IN (SELECT token FROM wanted)").rowcount
+
+    def erase(self, tokens: Sequence[str]) -> int:
+        """Removes the entries of people who are erased, so that no byte of them stays; how many there were."""
+        gone = self.delete(tokens)
+        compact(self._con)
+        return gone
 
     def contact_points_arrow(self) -> pa.Table:
         """Every entry without its value: token, kind, issuer."""

@@ -81,9 +81,13 @@ def read_archived(keys: Keys, path: Path) -> Iterator[bytes]:
 
 
 def _encrypt(home: Home, keys: Keys, path: Path, source: str, batch: str, until: str) -> None:
+    if not list((home.archive / source).glob(f"{batch}.*.sealed")):
+        seal_file(home, keys, path, source, batch, until)
+
+
+def seal_file(home: Home, keys: Keys, path: Path, source: str, batch: str, until: str) -> Path:
+    """Keeps an encrypted copy of `path`, durably; returns where."""
     folder = home.archive / source
-    if list(folder.glob(f"{batch}.*.sealed")):
-        return
     folder.mkdir(parents=True, exist_ok=True)
     cipher, prefix = keys.cipher(LABEL), os.urandom(8)
     aside = home.tmp / f"archive-{batch}"
@@ -97,7 +101,9 @@ def _encrypt(home: Home, keys: Keys, path: Path, source: str, batch: str, until:
             if not following:
                 break
             piece, counter = following, counter + 1
-    replace(aside, folder / f"{batch}.{until}.sealed")
+    place = folder / f"{batch}.{until}.sealed"
+    replace(aside, place)
+    return place
 
 
 def _bound(batch: str, is_last: bool) -> bytes:

@@ -62,6 +62,7 @@ class Person:
     asked: Named
     identifiers: tuple[Named, ...]
     shared: tuple[Named, ...] = ()
+    refs: tuple[str, ...] = ()  # in the ledger, since the physical erasure began
 
     @property
     def tokens(self) -> list[str]:
@@ -176,6 +177,12 @@ class RequestLog:
                 "UPDATE requests SET undo_until = ?, tombstone = ? WHERE id = ?", (_written(undo_until), sealed, name)
             )
 
+    def reseal(self, name: str, person: Person) -> None:
+        """Puts another tombstone in the place of the first."""
+        sealed = self._sealed(name, person)
+        with transaction(self._con):
+            self._con.execute("UPDATE requests SET tombstone = ? WHERE id = ?", (sealed, name))
+
     def end_undo(self, name: str, now: datetime) -> None:
         """Ends the time in which it can be undone, if it is not over."""
         with transaction(self._con):
@@ -192,7 +199,8 @@ class RequestLog:
             with contextlib.suppress(InvalidTag, ValueError):
                 plain = AESGCM(key).decrypt(row[0][:NONCE_BYTES], row[0][NONCE_BYTES:], name.encode())
                 said = json.loads(plain)
-                return Person(Named(*said["asked"]), _named(said["identifiers"]), _named(said["shared"]))
+                asked, identifiers, shared = Named(*said["asked"]), _named(said["identifiers"]), _named(said["shared"])
+                return Person(asked, identifiers, shared, tuple(said.get("refs", ())))
         raise AssentError("who it was about is destroyed", where=name, remedy="Nothing more can be done about it")
 
     def destroy_tombstone(self, name: str) -> None:
@@ -228,6 +236,7 @@ class RequestLog:
                 "asked": _parts(person.asked),
                 "identifiers": [_parts(one) for one in person.identifiers],
                 "shared": [_parts(one) for one in person.shared],
+                "refs": person.refs,
             }
         )
         nonce = os.urandom(NONCE_BYTES)

@@ -6,7 +6,7 @@ removal of bytes (`erasure.py`), reading who asks (`commands_request.py`)."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -116,13 +116,18 @@ def confirm(site: Site, name: str, *, now: datetime, undo_now: bool = False) -> 
         kept = count_kept(site.home, site.policy, site.keys, ledger, registry, person)
         if request.state != "logically_erased":
             sent = emit_suppression_files(site.home, site.policy, site.keys, name, person.tokens, now=now)
-            days = 0 if undo_now else site.policy.retention.requests.undo_days
-            log.confirm(name, person, now + timedelta(days=days))
+            log.confirm(name, person, now if undo_now else _undo_until(site, sent, now))
             evidence = {"ledger_seq": ledger.head()[0], "selected": kept.as_json(), "recipients": sent}
             log.note(name, "logically_erased", now, evidence)
         elif undo_now:
             log.end_undo(name, now)
         return log.get(name), kept
+
+
+def _undo_until(site: Site, recipients: Sequence[Mapping[str, Any]], now: datetime) -> datetime:
+    """When the time to undo is over: as policy says, and not before recipients had theirs to fetch what to suppress."""
+    expire = [datetime.fromisoformat(one["expires_at"]) for one in recipients if one["listed"]]
+    return max([now + timedelta(days=site.policy.retention.requests.undo_days), *expire])
 
 
 def undo(site: Site, name: str, *, now: datetime) -> Request:

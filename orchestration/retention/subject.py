@@ -102,7 +102,7 @@ def count_kept(
         con.register("people", pa.table({"token": wanted}))
         touchpoints = {s.name: _touchpoints(con, home, s.name) for s in policy.sources.sources}
         links = _links(con, home)
-    refs = [ref for token in tokens if (ref := registry.lookup(token)) is not None]
+    refs = registry.refs_of(tokens)
     log = deliveries.log(home, "deliveries")
     with Vault(home, keys) as vault:
         contacts = len(vault.get(tokens))

@@ -28,13 +28,22 @@ class Traces:
     """Looks for those of whose tokens `of` says which are meant; `plain` are values to be found anywhere in a text."""
 
     def __init__(
-        self, policy: Policy, keys: Keys, of: Callable[[Iterable[str]], Collection[str]], plain: Collection[str] = ()
+        self,
+        policy: Policy,
+        keys: Keys,
+        of: Callable[[Iterable[str]], Collection[str]],
+        plain: Collection[str] = (),
+        pairs: Collection[tuple[str, str]] | None = None,
     ) -> None:
+        """`pairs`: the kinds and issuers of their identifiers, where they are known; else all of the policy's."""
         self._of, self._plain = of, [value for value in plain if len(value) >= SHORTEST]
         self._token, self._organisation = Tokeniser(keys).token, policy.organisation
         issuers = Identifiers(policy, keys).issuers_of
         self._kinds = [
-            (kind, issuer) for kind in policy.organisation.identifier_kinds for issuer in sorted(issuers(kind.name))
+            (kind, issuer)
+            for kind in policy.organisation.identifier_kinds
+            for issuer in sorted(issuers(kind.name))
+            if pairs is None or (kind.name, issuer) in pairs
         ]
 
     def names(self, text: str) -> bool:

@@ -75,6 +75,11 @@ def append_only_gap(connection: Connection) -> str | None:
     return None
 
 
+def checkpoint(connection: Connection) -> None:
+    """Empties the write-ahead log, which holds pages as they were; what was deleted is overwritten in the file."""
+    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def insert_rows(
     connection: Connection, events: Sequence[tuple[Any, ...]], details: Sequence[tuple[int, bytes]]
 ) -> None:

@@ -1,0 +1,156 @@
+"""Every way to read a file for what it may give away: its name, its bytes, what is packed in it, its tables' values.
+
+Not here: what is sealed under the home's keys (`sealed_readings.py`), what is looked for (`needles.py`)."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import mmap
+import sqlite3
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestration.home import Home
+from orchestration.retention.needles import Bytes
+from orchestration.warehouse.duckdb_settings import connect
+
+GZIP, ZSTD, XZ, BZ2 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh"
+SQLITE, PARQUET, DUCKDB = b"SQLite format 3\0", b"PAR1", b"DUCK"
+PIECE = 1 << 22
+OVERLAP = 4096  # of two pieces, longer than any form that is looked for
+ROWS = 5_000
+Reading = tuple[str, Bytes]  # how it was read, and the bytes
+
+
+class UnreadableError(Exception):
+    """What the file is cannot be read through: it is told, and searched as bytes alone."""
+
+
+def readings(home: Home, path: Path) -> Iterator[Reading]:
+    """Each reading of a file, piece by piece. Raises UnreadableError where it is of a known kind and damaged; its bytes
+    were read by then."""
+    yield "name", str(path).encode()
+    if path.stat().st_size == 0:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield from (("bytes", piece) for piece in _pieces(data))
+        start = bytes(data[:16])
+    try:
+        yield from _inside(home, path, start)
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+        raise UnreadableError(type(error).__name__) from None
+    except (sqlite3.Error, duckdb.Error) as error:
+        raise UnreadableError(type(error).__name__) from None
+
+
+def _inside(home: Home, path: Path, start: bytes) -> Iterator[Reading]:
+    if start.startswith(SQLITE):
+        yield from _sqlite(path)
+    elif start.startswith(PARQUET):
+        yield from _parquet(path)
+    elif start[8:12] == DUCKDB:
+        yield from _duckdb(home, path)
+    elif start.startswith((GZIP, ZSTD, XZ, BZ2)):
+        yield from (("unpacked", piece) for piece in _overlapping(_unpacked(path, start)))
+    elif start.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield "unpacked", archive.read(name)
+
+
+def _pieces(data: mmap.mmap) -> Iterator[bytes]:
+    """Copied piece by piece: what looks at them may keep views that a closed map would not survive."""
+    for start in range(0, len(data), PIECE):
+        yield data[start : start + PIECE + OVERLAP]
+
+
+def _overlapping(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    kept = b""
+    for chunk in chunks:
+        yield kept + chunk
+        kept = (kept + chunk)[-OVERLAP:]
+
+
+def _unpacked(path: Path, start: bytes) -> Iterator[bytes]:
+    if start.startswith(ZSTD):
+        with path.open("rb") as file, pa.CompressedInputStream(pa.PythonFile(file), "zstd") as stream:
+            while chunk := stream.read(PIECE):
+                yield chunk
+        return
+    openers: dict[bytes, Any] = {XZ: lzma.open, BZ2: bz2.open}
+    opener = next((o for magic, o in openers.items() if start.startswith(magic)), None)
+    if opener is not None:
+        with opener(path) as stream:
+            while chunk := stream.read(PIECE):
+                yield chunk
+        return
+    import gzip
+
+    with gzip.open(path) as stream:
+        while chunk := stream.read(PIECE):
+            yield chunk
+
+
+def _sqlite(path: Path) -> Iterator[Reading]:
+    """Values row by row: one that is spread over pages is not whole in the file. Opening it reads its log as well."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as con:
+        con.text_factory = bytes
+        tables = con.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (name,) in tables:
+            cursor = con.execute(f'SELECT * FROM "{name.decode()}"')
+            while rows := cursor.fetchmany(ROWS):
+                yield "rows", b"\0".join(_bytes(value) for row in rows for value in row)
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _parquet(path: Path) -> Iterator[Reading]:
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=1 << 17):
+        yield from (("rows", data) for data in of_columns(batch))
+
+
+def _duckdb(home: Home, path: Path) -> Iterator[Reading]:
+    with connect(home, path, read_only=True) as con:
+        tables = con.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
+        for schema, table in tables:
+            reader = con.execute(f'SELECT * FROM "{schema}"."{table}"').to_arrow_reader(1 << 17)
+            for batch in reader:
+                yield from (("rows", data) for data in of_columns(batch))
+
+
+def of_columns(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """The values of columns of text, bytes and whole numbers, nested ones too, one after the other."""
+    for column in batch.columns:
+        yield from _values(column)
+
+
+def _values(column: pa.Array) -> Iterator[bytes]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _values(column.dictionary)
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from _values(part)
+    elif pa.types.is_map(kind):
+        yield from (data for part in (column.keys, column.items) for data in _values(part))
+    elif pa.types.is_nested(kind):
+        yield from _values(column.flatten())
+    elif pa.types.is_integer(kind):
+        yield from _values(pc.cast(column, pa.string()))
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+        present = column.cast(pa.binary()).drop_null()
+        if len(present):
+            one_list = pa.ListArray.from_arrays(pa.array([0, len(present)], pa.int32()), present)
+            yield pc.binary_join(one_list, b"\0")[0].as_py()

@@ -1,0 +1,253 @@
+"""Physical erasure: no byte of the person stays, others' rows are what they were, and the search would have told."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.consent.ledger import Ledger, open_ledger
+from orchestration.evidence.signing import is_signed
+from orchestration.identity.keys import SubjectRegistry
+from orchestration.identity.vault import Vault
+from orchestration.ingestion.lake import lake_files, link_files, manifests
+from orchestration.ingestion.quarantine import read_quarantine
+from orchestration.retention import respond
+from orchestration.retention.erasure import Erasure
+from orchestration.retention.needles import forms_of_token, forms_of_value
+from orchestration.retention.requests import RequestLog
+from orchestration.retention.search import Found
+from orchestration.retention.verification import verify_erasure
+from tests.erasure_world import (
+    ANN_VALUES,
+    BATCH,
+    CONFIRMED,
+    DUE,
+    as_far_as_it_goes,
+    ask_and_confirm,
+    erase,
+    erased,
+    rebuild,
+    scatter,
+    site_of,
+)
+from tests.generation_fixture import World, copy_world, make_world
+from tests.unit.test_exports import SMS, contacts, phones, quick_checks, run
+
+__all__ = ["quick_checks"]  # fixture
+OTHERS = ("bob", "cat", "dan", "eve")
+KINDS = ("phone", "email", "openid", "cookie", "push")
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Everybody in every place, and exports that name them. Copy it, do not change it."""
+    world = make_world(tmp_path_factory.mktemp("scattered"))
+    scatter(world)
+    return world
+
+
+@pytest.fixture
+def world(scattered: World, tmp_path: Path) -> World:
+    copied = copy_world(scattered, tmp_path)
+    run(copied)
+    return copied
+
+
+def verify(world: World, request: str) -> Found:
+    return verify_erasure(site_of(world), request, ANN_VALUES, now=DUE)[0]
+
+
+def rest_of(world: World) -> dict[str, Any]:
+    """Everything that is on record of the others."""
+    ann = {world.token("ann", kind) for kind in KINDS} if "ann" in world.people else set()
+    rows = [row for path in lake_files(world.home, "web") for row in pq.read_table(path).to_pylist()]
+    links = [row for path in link_files(world.home) for row in pq.read_table(path).to_pylist()]
+    with Vault(world.home, world.keys) as vault:
+        points = vault.contact_points_arrow()["token"].to_pylist()
+        kept = vault.get([token for token in points if token not in ann])
+    return {
+        "lake": sorted((r for r in rows if r["subject_token"] not in ann and r["email_token"] not in ann), key=str),
+        "links": sorted((r for r in links if not {r["token_a"], r["token_b"]} & ann), key=str),
+        "vault": kept,
+    }
+
+
+@pytest.mark.fault("F1")
+def test_search_finds_the_person_before_and_nothing_after(world: World) -> None:
+    """At least one hit in each place before the physical step, none after it (F1)."""
+    request = ask_and_confirm(world)
+    before = verify(world, request)
+    places = ("lake/web", "lake/links", "keys.sqlite", "vault.sqlite", "quarantine/web", "archive/web", "journal.log",
+              "warehouse/identity", ".duckdb", "outbox/", "evidence/contact_points", "evidence/deliveries",
+              "ledger")  # fmt: skip
+    assert {place: any(place in where for where in before.hits) for place in places} == dict.fromkeys(places, True)
+    assert before.is_sound and not before.is_clean
+    erase(world)
+    new = rebuild(world, without="ann")
+    (done,) = erase(new)
+    assert (done.is_done, done.request.state) == (True, "physically_erased")
+    after = verify(new, request)
+    assert after.hits == {}
+    assert after.is_clean and after.unreadable == {}
+
+
+@pytest.mark.fault("F1")
+def test_other_people_are_what_they_were(world: World) -> None:
+    before = rest_of(world)
+    new, _ = erased(world)
+    assert rest_of(new) == before | {"lake": rest_of(new)["lake"]}
+    kept = {row["touchpoint_key"]: row for row in rest_of(new)["lake"]}
+    assert {row["touchpoint_key"] for row in before["lake"]} == kept.keys() - {"bob-3"}
+    assert kept["bob-3"]["email_token"] is None, "a shared row loses the link, not the row"
+    run(new, now=DUE)
+    lines = {row_no: line for row_no, _, line in _quarantined(new)}
+    assert lines[1] is None and lines[2] is not None
+    assert [path.name.split(".")[0] for path in new.home.archive.rglob("*.sealed")] == ["cd" * 16]
+    with SubjectRegistry(new.home, new.keys) as registry:
+        assert all(registry.lookup(new.token(name, "phone")) for name in OTHERS)
+
+
+def _quarantined(world: World) -> list[tuple[int, str, str | None]]:
+    return list(read_quarantine(world.keys, world.home.quarantine / "web" / f"{BATCH}.parquet"))
+
+
+def test_ledger_still_verifies_and_names_nobody(world: World) -> None:
+    """The chain proves what was lawful, and who it was about cannot be told."""
+    with SubjectRegistry(world.home, world.keys) as registry:
+        ref = registry.lookup(world.token("ann", "phone"))
+    new, _ = erased(world)
+    with closing(Ledger.open(new.home.ledger_db, new.keys)) as ledger:
+        assert ledger.verify() is None
+        (first, *_rest) = rows = ledger.subject_rows([ref or ""])
+    assert {row["detail"] for row in rows} == {None}
+    assert first["decision"] == "grant", "that it was granted stays on record"
+    with SubjectRegistry(new.home, new.keys) as registry:
+        assert registry.named([ref or ""]) == {}
+    with open_ledger(new.home, new.keys) as (_, registry):  # the anchor still fits
+        people = {s.token for e, _ in Anchor(new.home, new.keys).journal.entries()
+                  for one in e.restrictions for s in one.subjects.values()}  # fmt: skip
+    assert world.token("ann", "phone") not in people
+
+
+def test_erasure_waits_for_its_time_and_for_a_build(world: World) -> None:
+    request = ask_and_confirm(world)
+    assert erase(world, now=CONFIRMED) == [], "the time to undo"
+    (first,) = erase(world)
+    assert (first.is_done, first.pending, first.request.state) == (False, ("generations",), "logically_erased")
+    assert "assent run" in first.why
+    with SubjectRegistry(world.home, world.keys) as registry, RequestLog(world.home, registry) as log:
+        assert log.get(request).reached("physically_erased") is None
+
+
+@pytest.mark.fault("F12")
+def test_recipients_stay_outstanding_in_the_evidence(world: World) -> None:
+    """What a recipient has fetched is not ours to delete: the evidence lists them (F12)."""
+    new, request = erased(world)
+    reached = respond.find(site_of(new), request).reached("physically_erased")
+    assert reached is not None
+    (sms,) = [one for one in reached.evidence["recipients"] if one["destination"] == "sms_gateway"]
+    assert (sms["legal_entity"], sms["segments"], sms["listed"]) == ("Example SMS Co.", [SMS], 1)
+    assert reached.evidence["steps"]["outbox"]["suppression_files"] > 0
+
+
+def test_export_after_an_erasure_is_everybody_else(world: World) -> None:
+    new, _ = erased(world)
+    new.hear(DUE)
+    run(new, now=DUE)
+    assert contacts(new) == phones(new, *OTHERS)
+    assert not any(form in path.read_bytes() for path in new.home.outbox.rglob("*") if path.is_file()
+                   for form in forms_of_value("+8613800138000"))  # fmt: skip
+
+
+def test_file_that_was_not_taken_in_holds_the_erasure_up(world: World) -> None:
+    """Dropping it would take other people's rows with it."""
+    waiting = world.home.landing / "refused.jsonl"
+    waiting.write_text('{"anonymousId": "cookie-ann"}\n{"anonymousId": "cookie-bob"}\n')
+    ask_and_confirm(world)
+    (first,) = erase(world)
+    assert not first.is_done and "refused.jsonl" in first.why
+    waiting.unlink()
+    (second,) = erase(world)
+    assert second.pending == ("generations",)
+
+
+STEPS = ("quarantine", "archive", "vault", "ledger", "journal", "lake", "registry", "working", "generations", "outbox")
+
+
+@pytest.mark.parametrize("skipped", STEPS)
+def test_search_finds_what_a_step_leaves_out(world: World, skipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutants: an erasure that forgets one place is not clean, and the tombstone stays for the next search."""
+    monkeypatch.setattr(Erasure, skipped, lambda self: {})
+    new, request, is_done = as_far_as_it_goes(world)
+    found = verify(new, request)
+    assert found.is_sound and not found.is_clean
+    assert is_done is (skipped != "registry"), "whom the registry knows is in the next generation, which holds it up"
+    assert respond.find(site_of(new), request).has_tombstone
+
+
+def test_clean_search_ends_the_tombstone_and_is_signed(world: World) -> None:
+    new, request = erased(world)
+    found, path = verify_erasure(site_of(new), request, [], now=DUE)
+    assert found.is_clean
+    assert not respond.find(site_of(new), request).has_tombstone
+    public = load_pem_public_key((Anchor(new.home, new.keys).folder / "public.pem").read_bytes())
+    assert isinstance(public, Ed25519PublicKey)
+    content = json.loads(path.read_bytes())
+    assert is_signed(content, public)
+    assert not is_signed({**content, "is_clean": not content["is_clean"]}, public)
+    assert not any(form in path.read_bytes() for kind in KINDS for form in forms_of_token(world.token("ann", kind)))
+    again = verify_erasure(site_of(new), request, [f"phone:e164:{ANN_VALUES[0]}"], now=DUE)[0]
+    assert again.is_clean, "later, by the identifiers themselves"
+
+
+@pytest.mark.parametrize("blind", ["readings", "sealed", "forms"])
+def test_search_that_is_blind_says_so(world: World, blind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The positive control: what would not have found the person proves nothing."""
+    from orchestration.retention import needles, readings, search
+
+    request = ask_and_confirm(world)
+    nothing: Mapping[str, Callable[..., Any]] = {
+        "readings": lambda: monkeypatch.setattr(readings, "_inside", lambda *_: iter(())),
+        "sealed": lambda: monkeypatch.setattr(search, "sealed_texts", lambda _: iter(())),
+        "forms": lambda: monkeypatch.setattr(needles, "ENCODINGS", ("utf-8",)),
+    }
+    nothing[blind]()
+    found = verify(world, request)
+    if blind == "forms":  # the control is made of the same forms: what is planted otherwise is missed
+        assert "utf-16" in found.control_missed
+    assert not found.is_sound and not found.is_clean
+
+
+def test_search_leaves_nothing_of_its_control(world: World) -> None:
+    request = ask_and_confirm(world)
+    verify(world, request)
+    left = [
+        path for root in (world.home.root, world.home.root.with_name("home.anchor")) for path in root.rglob("control*")
+    ]
+    assert left == []
+
+
+def test_manifest_counts_what_went(world: World) -> None:
+    new, _ = erased(world)
+    (manifest,) = [m for m in manifests(new.home, "web") if m.batch == BATCH]
+    assert manifest.removed == {"erasure": 2}
+    assert manifest.accepted - 2 == sum(pq.read_metadata(path).num_rows for path in lake_files(new.home, "web"))
+
+
+def test_deleted_entries_leave_no_bytes_in_the_databases(world: World) -> None:
+    with closing(sqlite3.connect(world.home.vault_db)) as con:
+        sealed = [bytes(row[0]) for row in con.execute(
+            "select sealed from contacts where token = ?", (world.token("ann", "phone"),))]  # fmt: skip
+    assert sealed and sealed[0] in world.home.vault_db.read_bytes()
+    new, _ = erased(world)
+    assert sealed[0] not in new.home.vault_db.read_bytes()
