@@ -20,6 +20,7 @@ from markupsafe import Markup
 from orchestration.atomic import write_bytes, write_json
 from orchestration.evidence import counts, waterfall
 from orchestration.evidence.labels import Labels, Text
+from orchestration.evidence.shown import Shown
 from orchestration.home import Home
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.checks import CheckResult
@@ -74,6 +75,7 @@ def gather(
                 segment.purpose,
                 [row for row in falls if row["segment"] == segment.name],
                 [export for export in summary["exports"] if export["segment"] == segment.name],
+                Shown.of(policy),
             )
             for segment in policy.segments.segments
         ],
@@ -141,7 +143,10 @@ def render(policy: Policy, facts: dict[str, Any]) -> str:
     )
     labels = Labels(policy)
     zone = ZoneInfo(policy.organisation.zone)
+    shown = Shown.of(policy)
     environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["people"] = shown.write  # of counts as they are
+    environment.filters["told"] = shown.written
     environment.filters["share"] = _share
     environment.filters["local"] = lambda value: _local(value, zone)
     environment.filters["both"] = _both
@@ -149,6 +154,7 @@ def render(policy: Policy, facts: dict[str, Any]) -> str:
     template = environment.get_template("report.html.j2")
     return template.render(
         policy=policy,
+        shown=shown,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         destinations={d.name: d for d in policy.destinations.destinations},
         segments={s.name: s for s in policy.segments.segments},

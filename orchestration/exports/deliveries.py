@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import reduce
 from operator import and_
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -99,7 +99,7 @@ def _note(
     return len(new)
 
 
-def outstanding(home: Home) -> list[dict[str, object]]:
+def outstanding(home: Home) -> list[dict[str, Any]]:
     """Who received what (R-85, F12): per segment, destination and generation the people and the last time."""
     table = log(home, "deliveries")
     keys = ["segment", "destination", "generation"]

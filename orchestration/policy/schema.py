@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from orchestration.policy.schema_audiences import (
     Absent,
@@ -109,6 +109,7 @@ __all__ = [
     "Segment",
     "Segments",
     "SensitiveValue",
+    "ShownCounts",
     "SignalRule",
     "SignalSubject",
     "Signature",
@@ -170,6 +171,21 @@ class Jurisdiction(Strict):
     regime: Regime
 
 
+class ShownCounts(Strict):
+    """How counts of people are told: none below the minimum, others rounded down, so that differences tell of nobody.
+    Minimum 1 rounded to 1 tells them as they are."""
+
+    minimum: Annotated[int, Field(ge=1, le=1000)] = 10
+    rounded_to: Annotated[int, Field(ge=1, le=1000)] = 5
+
+    @model_validator(mode="after")
+    def _hides_small_counts(self) -> Self:
+        is_exact = self.minimum == self.rounded_to == 1
+        if not is_exact and (self.rounded_to < 3 or self.minimum % self.rounded_to):
+            raise ValueError("round to 3 at least, of which the minimum is a multiple, or counts can be worked out")
+        return self
+
+
 class Beside(Strict):
     """How Assent sits beside a company's other Dagster code (R-108)."""
 
@@ -194,6 +210,7 @@ class Organisation(Strict):
     phone_region: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] = "CN"
     # Numbers that forward to someone for a while (privacy numbers of platforms): never identifiers.
     virtual_phone_prefixes: tuple[Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{2,13}$")], ...] = ()
+    shown_counts: ShownCounts = ShownCounts()
     outbox_group: Name | None = None
     beside: Beside = Beside()
 

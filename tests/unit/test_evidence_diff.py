@@ -13,6 +13,7 @@ from orchestration.errors import AssentError
 from orchestration.evidence import commands_diff
 from orchestration.evidence.counts import generation_file
 from orchestration.evidence.diff import SegmentDifference, diff
+from orchestration.evidence.queries import queries
 from orchestration.settings import Settings
 from tests.generation_fixture import RECALL, SMS, World, copy_world, make_world
 
@@ -156,8 +157,11 @@ def test_command_prints_counts_and_writes_keys_only_when_asked(world: World, tmp
         return str(CliRunner().invoke(commands_diff.diff, arguments, obj=settings, catch_exceptions=False).stdout)
 
     told = invoke(world.build.generation, "later")
-    assert "- 1 left: withdrawn (Withdrawn / 已撤回) 1" in told and key(world, "bob") not in told
-    assert '"withdrawn": 1' in invoke(world.build.generation, "later", "--json", "--tokens", str(target))
+    assert "- – left: withdrawn (Withdrawn / 已撤回) –" in told and key(world, "bob") not in told
+    assert '"withdrawn": null' in invoke(world.build.generation, "later", "--json", "--tokens", str(target))
+    assert [(asked["command"], asked["generations"]) for asked in queries(world.home)] == [
+        ("diff", [world.build.generation, "later"])
+    ] * 2  # fmt: skip
     assert target.read_text() == f"segment,audience_key,change,reason\n{SMS},{key(world, 'bob')},left,withdrawn\n"
     assert target.stat().st_mode & 0o777 == 0o600
     with pytest.raises(AssentError, match="no longer kept"):
