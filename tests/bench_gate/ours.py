@@ -21,7 +21,7 @@ GATE = f"""
     select permitted_mask, count(*), {SECONDS.format(at="occurred_at")} from ({{masked}})
     where permitted_mask <> 0 and is_known_source and person_key is not null group by permitted_mask order by 1
 """
-TIMELINE = ("int_consent_intervals", "int_timelines")
+TIMELINE = ("int_consent_intervals", "int_timelines", "int_timelines_by_identifier")
 COUNTED = ("int_circumstances", "int_circumstances_decided", "decisions_by_purpose")
 TOUCHPOINTS = f'"{DATABASE}"."intermediate"."int_touchpoints_unioned"'
 

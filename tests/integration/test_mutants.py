@@ -23,7 +23,7 @@ MUTANTS = {
     "a denial does not block": ("coalesce(blocked_until > t0, false) as is_blocked", "false as is_blocked"),
     "consent at collection is not asked": ("l.t0 <= t.occurred_at and t.occurred_at < l.t1", "l.t1 = 'infinity'"),
     "consent now is not asked": ("u.status_reason is null and i.reason is null", "u.status_reason is null"),
-    "retention is not asked": ("l.mask_then & coalesce(k.mask_kept, 0)", "l.mask_then"),
+    "retention is not asked": ("l.mask_then & k.mask_kept", "l.mask_then"),
     "an implied grant counts": ("when c.is_explicit and not coalesce(m.is_explicit, false)", "when false"),
     "separate consent is not asked": ("(c.needs_separate or c.basis = 'separate_consent')", "false"),
     "an unknown notice counts": ("when n.published_at is null or n.published_at > c.effective_at", "when false"),
@@ -48,6 +48,7 @@ MUTANTS = {
     "silence is a separate consent": ("when s.needs_separate then 'needs_separate_consent'", "when false then null"),
     "a browser tells where a person lives": ("(i.is_strong or i.group_size = 1)", "true"),
     "a former holder's grant counts": ("c.effective_at >= c.held_since", "true"),
+    "a former holder's touchpoint is the present one's": ("greatest(l.t0, coalesce(i.held_since, ", "least(l.t0, coalesce(i.held_since, "),
     "the silence of a minor permits": ("g.minor_until <= (", "null <= ("),
     "the strictest regime loses": ("arg_min(n.basis, s.strictness)", "arg_max(n.basis, s.strictness)"),
 }  # fmt: skip
