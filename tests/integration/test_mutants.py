@@ -48,7 +48,7 @@ MUTANTS = {
     "silence is a separate consent": ("when s.needs_separate then 'needs_separate_consent'", "when false then null"),
     "a browser tells where a person lives": ("(i.is_strong or i.group_size = 1)", "true"),
     "a former holder's grant counts": ("c.effective_at >= c.held_since", "true"),
-    "a former holder's touchpoint is the present one's": ("greatest(l.t0, coalesce(i.held_since, ", "least(l.t0, coalesce(i.held_since, "),
+    "a former holder touches for the present one": ("greatest(l.t0, coalesce(", "least(l.t0, coalesce("),
     "the silence of a minor permits": ("g.minor_until <= (", "null <= ("),
     "the strictest regime loses": ("arg_min(n.basis, s.strictness)", "arg_max(n.basis, s.strictness)"),
 }  # fmt: skip
