@@ -56,6 +56,7 @@ def launch_build(
     Raises BuildFailedError, HomeError or PolicyError."""
     say("loading    policy, dbt project, definitions")
     site = Site.load(settings, say=say)
+    site.open_keys()
     instant = as_of or latest_midnight(site, now)
     if site.home.info.kind == "demo":
         instant = now = as_of or end_of_world(site.home) or instant

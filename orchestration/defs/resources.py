@@ -26,6 +26,7 @@ def build_lock(
     @contextmanager
     def hold(context: dg.InitResourceContext) -> Iterator[None]:
         refuse_partial(context.run, required, context.instance)
+        site.open_keys()
         with site.home.lock(timeout=wait):
             site.home.sweep()
             yield

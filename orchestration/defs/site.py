@@ -57,6 +57,10 @@ class Site:
             self.say(BACKUP_ADVICE)
         return keys
 
+    def open_keys(self) -> None:
+        """Raises HomeError where the keys are lost, wrong or damaged: call it before anything is written (D7, D9)."""
+        assert self.keys
+
     @property
     def prefix(self) -> tuple[str, ...]:
         chosen = self.settings.asset_prefix
