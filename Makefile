@@ -9,8 +9,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	&& echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-slow test-worlds lint bench bench-gate bench-identity bench-ingestion bench-ledger \
-	bench-nightly bench-run bench-signals fuzz constraints clean
+.PHONY: help install run dev test test-slow test-worlds lint bench bench-erasure bench-gate bench-identity \
+	bench-ingestion bench-ledger bench-nightly bench-run bench-signals fuzz constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, sqlfluff
 
 bench: install ## Time each stage for 1 M touchpoints
 	$(BIN)/python -m tests.bench
+
+bench-erasure: $(VENV)/.dev ## Time erasing people from a lake of 20 M touchpoints beside one plain copy of it (ROWS)
+	$(BIN)/python -m tests.bench_erasure $(if $(ROWS),--rows $(ROWS))
 
 bench-gate: build/peers/.installed ## Time the decision for 20 M touchpoints, beside its bounds and polars, pandas, PySpark
 	PYTHONPATH=build/peers $(BIN)/python -m tests.bench_gate $(if $(TOUCHPOINTS),--touchpoints $(TOUCHPOINTS))

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
@@ -19,6 +20,7 @@ from orchestration.ingestion.contracts import lake_columns
 from orchestration.ingestion.durable import settle
 from orchestration.ingestion.intake import Intake
 from orchestration.ingestion.lake import Manifest, write_manifests
+from orchestration.ingestion.layout import write_parts
 from orchestration.ingestion.links import LINK_COLUMNS
 from orchestration.ingestion.load import ACCEPTED, JUDGED, LINKS, VERDICTS
 from orchestration.ingestion.minimise import identifier_table, identifiers_of, kind_of
@@ -30,6 +32,7 @@ from orchestration.retention.suppressions import Suppressions
 from orchestration.retention.traces import Traces
 from orchestration.settings import LedgerAt
 
+ROWS_READ_AT_ONCE = 122_880
 QUARANTINED = (
     f"SELECT j.*, v.verdict FROM {JUDGED} AS j LEFT JOIN {VERDICTS} AS v USING (file_no, row_no) "
     "WHERE j.reason IS NOT NULL OR v.verdict = 'conflict'"
@@ -149,13 +152,21 @@ class BatchWriter:
         columns = ", ".join(
             "b.batch" if name == "batch" else f"a.{ident(name)}" for name, _ in lake_columns(self.policy, self.source)
         )
-        query = f"SELECT a.file_no AS p_file, a.business_day AS p_day, {columns} FROM {ACCEPTED} AS a"
-        for path, rows, part in self._copy(query, group, "p_file, p_day", folder):
-            number = int(part["p_file"])
-            name = f"{self.source.name}/day={part['p_day']}/{group[number].batch}.parquet"
+        query = (
+            f"SELECT a.file_no AS p_file, a.business_day AS p_day, {columns} FROM {ACCEPTED} AS a "
+            f"JOIN (VALUES {_batches(group)}) AS b (number, batch) ON a.file_no = b.number "
+            "ORDER BY p_file, p_day, a.subject_token"
+        )
+        folder.mkdir()
+        for path, rows, (number, day), part in write_parts(self._read(query), 2, folder):
+            file = group[number].batch + (f"-{part:04}" if part else "")
+            name = f"{self.source.name}/day={day}/{file}.parquet"
             written.moves.append((path, self.home.lake / name))
             written.files[number].append(name)
             written.accepted[number] += rows
+
+    def _read(self, query: str) -> pa.RecordBatchReader:
+        return self.con.execute(query).to_arrow_reader(ROWS_READ_AT_ONCE)
 
     def _write_links(self, group: dict[int, Intake], folder: Path, written: Written) -> None:
         columns = LINK_COLUMNS.removesuffix("batch")
@@ -171,13 +182,16 @@ class BatchWriter:
         """One Parquet file per part: (file aside, rows, values of `parts`). One statement for a whole backlog.
 
         Version 2 of the format is written 15% faster here, read 35% faster and 12% smaller than version 1."""
-        batches = ", ".join(f"({number}, {text(intake.batch)})" for number, intake in group.items())
+        batched = f"{query} JOIN (VALUES {_batches(group)}) AS b (number, batch) ON a.file_no = b.number"
         found = self.con.execute(
-            f"COPY ({query} JOIN (VALUES {batches}) AS b (number, batch) ON a.file_no = b.number) TO {text(folder)} "
-            f"(FORMAT parquet, PARQUET_VERSION v2, PARTITION_BY ({parts}), "
+            f"COPY ({batched}) TO {text(folder)} (FORMAT parquet, PARQUET_VERSION v2, PARTITION_BY ({parts}), "
             "COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS)"
         ).fetchall()
         seen = [tuple(sorted(row[5].items())) for row in found]
         if len(set(seen)) != len(seen):
             raise AssertionError(f"{self.source.name}/{self.feed.name}: a part was written in pieces")
         return ((Path(row[0]), int(row[1]), row[5]) for row in found)
+
+
+def _batches(group: dict[int, Intake]) -> str:
+    return ", ".join(f"({number}, {text(intake.batch)})" for number, intake in group.items())

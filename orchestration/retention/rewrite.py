@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 
 from orchestration.home import Home
 from orchestration.ingestion.lake import Manifest, manifests
+from orchestration.retention.holding import files_holding
 from orchestration.retention.strip import Strip, Stripped, further_columns, strip
 from orchestration.retention.swap import Change, Why, swap, swap_in_place, sweep
 from orchestration.warehouse.archive import day_of
+from orchestration.warehouse.duckdb_settings import connect
 
 LOGS = ("contact_points", "deliveries", "removals")  # folders of evidence/ whose files have a column `token`
 NUMBERED = ("contact_points",)  # its files are counted: one that is empty stays
@@ -63,8 +65,11 @@ def erase_tokens(home: Home, tokens: pa.Array, *, now: datetime) -> Removed:
             return Strip(values, LINK_ENDS)
         return Strip(values, ("subject_token",), further_columns(pq.read_schema(home.lake / name)))
 
-    files = [(batch, name) for batch in manifests(home) for name in _names(batch)]
-    counted = _rewrite(home, files, of, "erasure", now)
+    files = [name for batch in manifests(home) for name in _names(batch)]
+    with connect(home) as con:
+        holding = files_holding(con, home.lake, files, values)
+    counted = _rewrite(home, holding, of, "erasure", now)
+    counted["files_read"] = len(files)
     counted.update(_strip_logs(home, Strip(values, ("token",)), now))
     return Removed(**counted)
 
@@ -76,7 +81,7 @@ def remove_rows(home: Home, source: str, keys: pa.Table, why: Why, *, now: datet
         str(path): keys.filter(pc.equal(keys["path"], path))["touchpoint_key"].combine_chunks()
         for path in pc.unique(keys["path"]).to_pylist()
     }
-    files = [(batch, name) for batch in manifests(home, source) for name in batch.files if name in wanted]
+    files = [name for batch in manifests(home, source) for name in batch.files if name in wanted]
     return Removed(**_rewrite(home, files, lambda name: Strip(wanted[name], ("touchpoint_key",)), why, now))
 
 
@@ -106,15 +111,13 @@ def _names(batch: Manifest) -> list[str]:
     return [*batch.files, *([batch.links_file] if batch.links_file else [])]
 
 
-def _rewrite(
-    home: Home, files: Sequence[tuple[Manifest, str]], of: Callable[[str], Strip], why: Why, now: datetime
-) -> Counter[str]:
+def _rewrite(home: Home, files: Sequence[str], of: Callable[[str], Strip], why: Why, now: datetime) -> Counter[str]:
     """Strips the files of the lake of what `of` says for each, a few at a time. The manifests are read anew for each
     few: those before may have changed them."""
     sweep(home)
     counted = Counter[str](files_read=len(files))
     with _aside(home) as folder:
-        found = _stripped(home, [name for _, name in files], of, folder)
+        found = _stripped(home, files, of, folder)
         while few := list(itertools.islice(found, AT_ONCE)):
             names = {name for name, _ in few}
             batches = [batch for batch in manifests(home) if names & {*_names(batch)}]

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestration.ingestion.layout import write_parquet
+
 FURTHER = "_token"  # the end of the name of a column with a further identifier (`ingestion/contracts.py`)
 
 
@@ -41,24 +43,17 @@ def further_columns(schema: pa.Schema) -> tuple[str, ...]:
 
 def strip(path: Path, what: Strip, aside: Path, *, keep_empty: bool = False) -> Stripped | None:
     """Writes what is left of `path` to `aside`; None, and no file, where it holds nothing of `what`."""
-    file = pq.ParquetFile(path)
-    if not _holds_any(file, what):
-        return None
-    before = file.read()
+    before = pq.ParquetFile(path).read()
     is_gone = _is_any(before, what.keys, what.values)
     rest = before.filter(pc.invert(is_gone))
     rest, cells = _blanked(rest, what)
     rows = before.num_rows - rest.num_rows
+    if not rows and not cells:
+        return None
     if not rest.num_rows and not keep_empty:
         return Stripped(rows, cells, None)
-    pq.write_table(rest, aside, compression="zstd", compression_level=1, store_schema=False)
-    aside.chmod(0o600)
+    write_parquet(rest, aside)
     return Stripped(rows, cells, aside)
-
-
-def _holds_any(file: pq.ParquetFile, what: Strip) -> bool:
-    table = file.read(columns=[*what.keys, *what.cells])
-    return any(pc.any(pc.is_in(table[name], value_set=what.values)).as_py() for name in table.column_names)
 
 
 def _is_any(table: pa.Table, columns: Sequence[str], values: pa.Array) -> pa.ChunkedArray:
