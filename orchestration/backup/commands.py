@@ -76,11 +76,11 @@ def restore(
         raise click.UsageError("Give a FILE, a FILE and --check, or --replay")
     at = settings.ledger_at if anchor is None else replace(settings.ledger_at, anchor=anchor)
     if file is None:
-        _tell_restored(_replayed(settings.home, at), as_json)
+        _tell_restored(_replayed(settings, at), as_json)
     elif check:
         _check(file, as_json)
     else:
-        _tell_restored(_restored(settings.home, file, at), as_json)
+        _tell_restored(_restored(settings, file, at), as_json)
     if anchor is not None and anchor != settings.anchor and not as_json:
         click.echo(f"Set ASSENT_ANCHOR={anchor} from now on, or nothing runs")
     return 0
@@ -100,18 +100,22 @@ def _check(file: Path, as_json: bool) -> None:
         click.echo(f"Good: {file}, made {facts.created_at}, {len(sums)} files, {facts.ledger_seq} records")
 
 
-def _restored(root: Path, file: Path, at: LedgerAt) -> Any:
+def _restored(settings: Settings, file: Path, at: LedgerAt) -> Any:
     from orchestration.backup.restore import restore as restore_into
+    from orchestration.policy.loader import load_policy
 
-    passphrase = ask_passphrase(confirm=False)
+    policy, passphrase = load_policy(settings.policy_dir), ask_passphrase(confirm=False)
     with ExitStack() as stack:
-        return restore_into(root, file, passphrase, at=at, now=datetime.now(UTC), started=_bar(stack, "Unpacking"))
+        started, now = _bar(stack, "Unpacking"), datetime.now(UTC)
+        return restore_into(settings.home, file, passphrase, policy=policy, at=at, now=now, started=started)
 
 
-def _replayed(root: Path, at: LedgerAt) -> Any:
+def _replayed(settings: Settings, at: LedgerAt) -> Any:
     from orchestration.backup.restore import replay_in_place
+    from orchestration.policy.loader import load_policy
 
-    return replay_in_place(root, at=at, now=datetime.now(UTC))
+    policy = load_policy(settings.policy_dir)
+    return replay_in_place(settings.home, policy=policy, at=at, now=datetime.now(UTC))
 
 
 def _tell_restored(report: Any, as_json: bool) -> None:
@@ -123,6 +127,9 @@ def _tell_restored(report: Any, as_json: bool) -> None:
         click.echo(f"Restored: a backup of {facts.created_at}, {report.members} files, {_size(report.bytes)}")
     click.echo(f"  the ledger stood at record {replayed.stood_at[0]}, its anchor at {replayed.anchored_at[0]}")
     click.echo(f"  replayed: {replayed.replayed} records that restrict; {replayed.erased} people stay erased")
+    if report.erased_again.get("identifiers"):
+        gone = ", ".join(f"{name} {number}" for name, number in report.erased_again.items() if number)
+        click.echo(f"  erased again, who was erased since: {gone}")
     if replayed.subjects or replayed.contacts:
         click.echo(
             f"  put back: {replayed.subjects} entries of the registry; {replayed.contacts} contacts that no key opens "

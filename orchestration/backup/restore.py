@@ -27,6 +27,9 @@ from orchestration.consent.ledger import Ledger
 from orchestration.errors import HomeError, VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
+from orchestration.policy.schema import Policy
+from orchestration.retention.restored import erase_restored
+from orchestration.retention.suppressions import FILE as SUPPRESSIONS
 from orchestration.settings import LedgerAt
 
 KEYS_FIRST = "First put the keys back: `assent keys restore KEYFILE --home` this folder; then run this again"
@@ -41,22 +44,31 @@ class RestoreReport:
     members: int
     bytes: int
     replay: ReplayReport
+    erased_again: dict[str, int]  # of people who were erased since the copy, by what it was
 
 
 def restore(
-    root: Path, file: Path, passphrase: str, *, at: LedgerAt, now: datetime, started: Callable[[int], Progress]
+    root: Path,
+    file: Path,
+    passphrase: str,
+    *,
+    policy: Policy,
+    at: LedgerAt,
+    now: datetime,
+    started: Callable[[int], Progress],
 ) -> RestoreReport:
-    """Restores `file` into the folder `root`, which holds the keys and nothing else. Raises HomeError where the folder,
+    """Restores `file` into the folder `root`, which holds the keys and nothing else. `policy` says what an identifier
+    is: who was erased since is erased again. Raises HomeError where the folder,
     the keys or the anchor do not fit, VerifyError where the backup is damaged; then nothing is put in place."""
     home = _target(root)
     with home.lock():
         try:
-            return _restore(home, file, passphrase, at, now, started)
+            return _restore(home, file, passphrase, policy, at, now, started)
         finally:
             shutil.rmtree(_stage(home).root, ignore_errors=True)
 
 
-def replay_in_place(root: Path, *, at: LedgerAt, now: datetime) -> RestoreReport:
+def replay_in_place(root: Path, *, policy: Policy, at: LedgerAt, now: datetime) -> RestoreReport:
     """Replays into a home that was put back by other means, as from a snapshot of the machine."""
     home = Home.open(root, create=False)
     with home.lock():
@@ -64,7 +76,9 @@ def replay_in_place(root: Path, *, at: LedgerAt, now: datetime) -> RestoreReport
         last = Anchor(home, keys, at).heads.last()
         if last is not None and last.head != _head(ledger_at):
             _forget_consent_deliveries(home)
-        report = RestoreReport(now.isoformat(), None, 0, 0, _replay(home, keys, ledger_at, at, home, now))
+        replayed = _replay(home, keys, ledger_at, at, home, now)
+        erased = erase_restored(home, policy, keys, Anchor(home, keys, at), now=now)
+        report = RestoreReport(now.isoformat(), None, 0, 0, replayed, erased)
         _keep_evidence(home, report)
         return report
 
@@ -77,7 +91,13 @@ def _forget_consent_deliveries(home: Home) -> None:
 
 
 def _restore(
-    home: Home, file: Path, passphrase: str, at: LedgerAt, now: datetime, started: Callable[[int], Progress]
+    home: Home,
+    file: Path,
+    passphrase: str,
+    policy: Policy,
+    at: LedgerAt,
+    now: datetime,
+    started: Callable[[int], Progress],
 ) -> RestoreReport:
     stage, is_resumed = _stage(home), home.is_restoring
     shutil.rmtree(stage.root, ignore_errors=True)
@@ -89,12 +109,15 @@ def _restore(
     _bring_to_newest(stage.ledger_db)
     _require_ledger_of(stage, backup.facts)
     ledger_at = _where_to_replay(home, stage, at, keys, is_resumed=is_resumed)
+    replayed = _replay(stage, keys, ledger_at, at, home, now)
+    anchor = Anchor(stage, keys, LedgerAt(at.url, anchor_folder(home, at)))
     report = RestoreReport(
         now.isoformat(),
         backup.facts,
         len(sums),
         sum(int(member["bytes"]) for member in sums.values()),
-        _replay(stage, keys, ledger_at, at, home, now),
+        replayed,
+        erase_restored(stage, policy, keys, anchor, now=now),
     )
     _keep_evidence(stage, report)
     if at.url is not None and ledger_at != at.url:
@@ -212,6 +235,8 @@ def _put_in_place(home: Home, stage: Home, *, is_ledger_elsewhere: bool) -> None
         if (stage.root / name).is_file():
             (stage.root / name).replace(home.root / name)
     stage.keys_db.replace(home.keys_db)
+    if (stage.keys / SUPPRESSIONS).is_file():
+        (stage.keys / SUPPRESSIONS).replace(home.keys / SUPPRESSIONS)
     fsync_folder(home.keys)
     fsync_folder(home.root)
     home.end_restore(stage.file)

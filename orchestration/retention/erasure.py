@@ -159,6 +159,19 @@ class Erasure:
         return {"files": drop_generations(self.home, self.tokens)}
 
 
+def _done(erasure: Erasure, step: str) -> Counts:
+    failed = ""
+    try:
+        return erasure.steps[step]()
+    except OSError as error:
+        failed = error.strerror or type(error).__name__
+    raise AssentError(
+        f"the step {step} could not be done ({failed})",
+        where=erasure.name,
+        remedy="Make room, or mend what the system says; `assent erase` goes on from there",
+    )
+
+
 def erase_due(site: Site, *, now: datetime, only: str | None = None, erase_url: str | None = None) -> list[Erased]:
     """Goes on with every erasure whose time to undo is over. Held back: a person or source under legal hold."""
     home = site.home
@@ -184,7 +197,7 @@ def _erase(
         steps.begin(request.id, KIND, list(erasure.steps), now)
         for step in steps.pending(request.id):
             try:
-                counts = erasure.steps[step]()
+                counts = _done(erasure, step)
             except WaitingError as waiting:
                 return Erased(request, False, tuple(steps.pending(request.id)), str(waiting))
             steps.done(request.id, step, counts, now)

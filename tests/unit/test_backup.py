@@ -42,6 +42,7 @@ from orchestration.identity.backup import restore_backup
 from orchestration.identity.backup import write_backup as write_keys
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.identity.vault import Vault
+from orchestration.policy.loader import load_policy
 from orchestration.settings import IN_HOME, LedgerAt
 from orchestration.warehouse.checks import CheckResult
 from tests.anchored import tamper
@@ -50,6 +51,7 @@ from tests.postgres import LOGIN, Server
 
 PASSPHRASE = "correct horse battery"
 NOW = datetime(2026, 6, 2, tzinfo=UTC)
+POLICY = load_policy()
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +232,7 @@ def new_home(root: Path, key_file: Path) -> Path:
 def restored(root: Path, file: Path, world: World, passphrase: str = PASSPHRASE) -> Any:
     """Restores into `root` with the anchor of `world`."""
     at = LedgerAt(None, world.home.root.with_name("home.anchor"))
-    return restore(root, file, passphrase, at=at, now=NOW, started=silent)
+    return restore(root, file, passphrase, at=at, now=NOW, started=silent, policy=POLICY)
 
 
 def tree(root: Path, *folders: str) -> dict[str, bytes]:
@@ -503,7 +505,7 @@ def test_restore_goes_into_an_empty_home_only(world: World, backed_up: tuple[Pat
 def test_restore_without_its_anchor_is_refused(world: World, backed_up: tuple[Path, Path], tmp_path: Path) -> None:
     root = new_home(tmp_path / "new", backed_up[1])
     with pytest.raises(HomeError, match="anchor of this home is missing"):
-        restore(root, backed_up[0], PASSPHRASE, at=IN_HOME, now=NOW, started=silent)
+        restore(root, backed_up[0], PASSPHRASE, at=IN_HOME, now=NOW, started=silent, policy=POLICY)
     with pytest.raises(HomeError, match="restore of this home has not ended"):
         Home.open(root)
     journal = anchored(world).folder / "journal.log"
@@ -563,9 +565,9 @@ def test_home_put_back_by_other_means_is_replayed_into(
         anchored(world).check(ledger.head(), ledger.holds, registry)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Pen, "sign_restored", _signed_and_interrupted(Pen.sign_restored))
-        replay_in_place(world.home.root, at=IN_HOME, now=NOW)
+        replay_in_place(world.home.root, policy=POLICY, at=IN_HOME, now=NOW)
     for expected in (1, 0):
-        assert replay_in_place(world.home.root, at=IN_HOME, now=NOW).replay.replayed == expected
+        assert replay_in_place(world.home.root, policy=POLICY, at=IN_HOME, now=NOW).replay.replayed == expected
         assert not manifest.exists(), "its file may be delivered again"
     key = 1
     assert [row[key] for row in rows(world.home.root)] == [row[key] for row in told]
@@ -579,7 +581,7 @@ def test_ledger_at_a_url_is_backed_up_and_restored(world: World, backed_up: tupl
     at = LedgerAt(url, world.home.root.with_name("home.anchor"))
     withdraw(world, "ann")
     root = new_home(tmp_path / "new", backed_up[1])
-    restore(root, backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent)
+    restore(root, backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent, policy=POLICY)
     assert not (root / "ledger.sqlite").exists()
     head = verified_head(tmp_path / "elsewhere.sqlite", world.keys)
     assert head == anchored(world).heads.last().head  # type: ignore[union-attr]
@@ -589,7 +591,15 @@ def test_ledger_at_a_url_is_backed_up_and_restored(world: World, backed_up: tupl
     report = restored(new_home(tmp_path / "new2", backed_up[1]), tmp_path / "b2", world)
     assert report.replay.head == head
     with pytest.raises(HomeError, match="not empty"):
-        restore(new_home(tmp_path / "new3", backed_up[1]), tmp_path / "b2", PASSPHRASE, at=at, now=NOW, started=silent)
+        restore(
+            new_home(tmp_path / "new3", backed_up[1]),
+            tmp_path / "b2",
+            PASSPHRASE,
+            at=at,
+            now=NOW,
+            started=silent,
+            policy=POLICY,
+        )
 
 
 def test_ledger_moves_to_postgresql_and_back(
@@ -597,7 +607,9 @@ def test_ledger_moves_to_postgresql_and_back(
 ) -> None:
     at = LedgerAt(postgres_server.url(postgres_server.ledger(), LOGIN), world.home.root.with_name("home.anchor"))
     world.tell("cat", type="status", fact="erased", state="on")
-    report = restore(new_home(tmp_path / "pg", backed_up[1]), backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent)
+    report = restore(
+        new_home(tmp_path / "pg", backed_up[1]), backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent, policy=POLICY
+    )
     assert (report.replay.replayed, report.replay.erased) == (1, 1)
     home = Home.open(tmp_path / "pg", create=False)
     with home.lock():
@@ -615,9 +627,9 @@ def test_restore_goes_on_where_it_had_filled_the_database(
     root = new_home(tmp_path / "new", backed_up[1])
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(restore_module, "_put_in_place", _interrupt)
-        restore(root, backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent)
+        restore(root, backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent, policy=POLICY)
     filled = verified_head(tmp_path / "elsewhere.sqlite", world.keys)
-    report = restore(root, backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent)
+    report = restore(root, backed_up[0], PASSPHRASE, at=at, now=NOW, started=silent, policy=POLICY)
     assert (report.replay.replayed, report.replay.head) == (0, filled)
 
 
@@ -653,7 +665,7 @@ from orchestration.backup import {module} as module
 def die(*_, **__): os.kill(os.getpid(), 9)
 setattr(module, {name!r}, die) if hasattr(module, {name!r}) else setattr(Home, {name!r}, die)
 at = LedgerAt(None, Path({anchor!r}))
-restore(Path({new!r}), Path({file!r}), PASSPHRASE, at=at, now=NOW, started=silent)
+restore(Path({new!r}), Path({file!r}), PASSPHRASE, at=at, now=NOW, started=silent, policy=POLICY)
 """
 
 

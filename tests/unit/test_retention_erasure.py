@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.ledger import Ledger, open_ledger
+from orchestration.errors import AssentError
 from orchestration.evidence.signing import is_signed
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.identity.vault import Vault
@@ -44,6 +49,7 @@ from tests.generation_fixture import World, copy_world, make_world
 from tests.unit.test_exports import SMS, contacts, phones, quick_checks, run
 
 __all__ = ["quick_checks"]  # fixture
+ROOT = Path(__file__).parents[2]
 OTHERS = ("bob", "cat", "dan", "eve")
 KINDS = ("phone", "email", "openid", "cookie", "push")
 
@@ -251,3 +257,71 @@ def test_deleted_entries_leave_no_bytes_in_the_databases(world: World) -> None:
     assert sealed and sealed[0] in world.home.vault_db.read_bytes()
     new, _ = erased(world)
     assert sealed[0] not in new.home.vault_db.read_bytes()
+
+
+def killed(world: World, moment: int) -> str:
+    """Runs an erasure in a process that is killed at this moment; what it said."""
+    command = [sys.executable, "-m", "tests.killed_erasure", str(world.home.root), DUE.isoformat(), str(moment)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == (-signal.SIGKILL if moment else 0), done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def moments(scattered: World, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many moments there are in one erasure."""
+    copied = copy_world(scattered, tmp_path_factory.mktemp("counted"))
+    ask_and_confirm(copied)
+    return int(killed(copied, 0))
+
+
+def is_finished_after_a_kill(world: World, moments: int, sample: int) -> None:
+    request = ask_and_confirm(world)
+    before = rest_of(world)
+    killed(world, random.Random(sample).randint(1, moments - 1))
+    state = respond.find(site_of(world), request).state
+    assert state == "logically_erased", "half an erasure is never called one"
+    erase(world)
+    assert {path.stat().st_mode & 0o077 for path in world.home.root.rglob("*") if path.is_file()} == {0}
+    new = rebuild(world, without="ann")
+    (done,) = erase(new)
+    assert done.request.state == "physically_erased"
+    assert verify(new, request).hits == {}
+    kept = rest_of(new)
+    assert (kept["links"], kept["vault"]) == (before["links"], before["vault"])
+    assert [row for row in kept["lake"] if row["touchpoint_key"] != "bob-3"] == before["lake"]
+
+
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("sample", range(3))
+def test_killed_erasure_is_finished_by_another(world: World, moments: int, sample: int) -> None:
+    """Killed in the middle of a rewrite: every file is whole, the request stays logically erased (A9)."""
+    is_finished_after_a_kill(world, moments, sample)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("A9")
+@pytest.mark.parametrize("sample", range(3, 20))
+def test_killed_erasure_is_finished_by_another_many_times(world: World, moments: int, sample: int) -> None:
+    is_finished_after_a_kill(world, moments, sample)
+
+
+@pytest.mark.fault("G1")
+@pytest.mark.parametrize("step", ["outbox", "quarantine", "lake", "registry", "working"])
+def test_full_disk_is_an_error_and_no_erasure(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full at a step: it says so, nothing is claimed, and with room it goes on (G1)."""
+    request = ask_and_confirm(world)
+
+    def full(_: Erasure) -> dict[str, int]:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Erasure, step, full)
+        with pytest.raises(AssentError, match="No space"):
+            erase(world)
+    assert respond.find(site_of(world), request).state == "logically_erased"
+    erase(world)
+    new = rebuild(world, without="ann")
+    (done,) = erase(new)
+    assert done.is_done
+    assert verify(new, request).is_clean
