@@ -8,6 +8,7 @@ import fcntl
 import grp
 import json
 import os
+import resource
 import secrets
 import shutil
 import stat
@@ -59,9 +60,11 @@ class Home:
         """The home at `root`; a new one is made where `create`. With `demo_seed` it is (or must be) that demo's home.
         Only a restore (`restoring`) opens one whose restore has not ended.
 
-        Sets the umask of this process to 077. Raises HomeError when the folder is no home, of another kind, not ours,
-        or readable by others."""
+        Sets the umask of this process to 077, and that neither it nor what it starts leaves a core dump: one would hold
+        whatever was in memory (fault E7). Raises HomeError when the folder is no home, of another kind, not ours, or
+        readable by others."""
         os.umask(0o077)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         home = cls(root.expanduser().absolute())
         if home.is_restoring and not restoring:
             raise HomeError(

@@ -198,6 +198,7 @@ def test_metadata_takes_numbers_and_hashes_only(value: object) -> None:
     assert str(value) not in str(caught.value) or value is None
 
 
+@pytest.mark.fault("E2")
 def test_io_manager_stores_nothing() -> None:
     with pytest.raises(AssentError):
         RefusingIOManager().handle_output(dg.build_output_context(step_key="s", name="result"), {"a": 1})

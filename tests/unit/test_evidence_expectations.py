@@ -166,6 +166,7 @@ def test_typed_file_may_hold_any_token(world: World) -> None:
     assert export_failures(world, pa.table(columns), PUSH, "push_service") == set()
 
 
+@pytest.mark.fault("E5")
 def test_result_format_is_forced_in_one_place() -> None:
     """Any other format writes personal values into results; nothing else in the package may even call it."""
     root = Path(expectations.__file__).parents[1]
@@ -185,6 +186,7 @@ def _imports(path: Path) -> set[str]:
     return plain | {(node.module or "").split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
+@pytest.mark.fault("E5")
 def test_nothing_is_written_and_nothing_is_told(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
