@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import re
 import sys
 from collections.abc import Callable
@@ -156,8 +157,9 @@ def guarded(work: Callable[[], Any]) -> int:
     except click.exceptions.Exit as done:
         return int(done.exit_code)
     except click.ClickException as error:
-        error.message = _without_identifiers(error.message)
-        error.show()
+        said = io.StringIO()
+        error.show(file=said)
+        click.echo(_without_identifiers(said.getvalue()), nl=False, err=True)
         return int(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
