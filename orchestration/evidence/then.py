@@ -43,10 +43,11 @@ class Asked:
     identifier: str
     segment: str | None
     now: datetime
+    known: Subject | None = None  # who it is, where the identifier was read before
 
     @property
     def subject(self) -> Subject:
-        return read_identifier(self.policy, self.keys, self.identifier)
+        return self.known or read_identifier(self.policy, self.keys, self.identifier)
 
     def require_segment(self, policy: Policy) -> None:
         if self.segment is not None and self.segment not in {s.name for s in policy.segments.segments}:

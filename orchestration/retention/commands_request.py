@@ -47,6 +47,36 @@ def erase(context: click.Context, identifiers: TextIO, as_json: bool) -> None:
 
 
 @request.command()
+@click.argument("request", metavar="[REQUEST]", required=False)
+@click.option("--identifier-file", "identifiers", type=click.File(encoding="utf-8"),
+              help="Of a new request: one line, kind:issuer:value; `-` reads it from standard input.")  # fmt: skip
+@click.option("--to", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Answer now: write everything that is known into this folder, as a page and as JSON.")  # fmt: skip
+@AS_JSON
+@click.pass_context
+def access(
+    context: click.Context, request: str | None, identifiers: TextIO | None, folder: Path | None, as_json: bool
+) -> None:
+    """Record a request for access, and answer it or REQUEST with --to: sources, touchpoints, consent and its history,
+    purposes, segments and why, deliveries. Make sure first that it is the person who asks."""
+    from orchestration.retention import respond
+
+    site, at = _site(context)
+    if (identifiers is None) == (request is None):
+        raise click.UsageError("Give --identifier-file for a new request, or a REQUEST")
+    if identifiers is not None:
+        found, _ = respond.receive(site, "access", _one(site, identifiers), now=at)
+        request = found.id
+    assert request is not None
+    found, paths = respond.find(site, request), list[Path]()
+    if folder is not None:
+        found, paths = respond.answer_access(site, request, folder, now=at)
+    _tell(found, None, at, as_json)
+    for path in paths:
+        click.echo(f"written to {path}; it is personal data, hand it over and delete it", err=True)
+
+
+@request.command()
 @IDENTIFIER
 @AS_JSON
 @click.pass_context

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
+from orchestration.atomic import write_bytes, write_json
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import DESK, Record, Subject, moment
 from orchestration.errors import AssentError
@@ -168,6 +170,25 @@ def _desk(site: Site) -> Iterator[tuple[Ledger, SubjectRegistry, RequestLog]]:
     at = site.ledger_at
     with open_ledger(site.home, site.keys, at) as (ledger, registry), RequestLog(site.home, registry) as log:
         yield ledger, registry, log
+
+
+def answer_access(site: Site, name: str, folder: Path, *, now: datetime) -> tuple[Request, list[Path]]:
+    """Writes everything that is known about the person into `folder`, as JSON and as a page, and notes that they were
+    answered. Refuses a folder in the home: what is in a home is no answer, and would be searched and backed up."""
+    from orchestration.retention.access import gather
+    from orchestration.retention.access_page import render_access
+
+    if folder.resolve().is_relative_to(site.home.root.resolve()):
+        raise AssentError("an answer does not lie in the home", where=str(folder), remedy="Choose another folder")
+    with _desk(site) as (_, _registry, log):
+        _require(log.get(name), "access", ("received",))
+        person = log.person(name)
+    access = gather(site, person, now=now)
+    paths = [folder / f"{name}.json", folder / f"{name}.html"]
+    write_json(paths[0], access.as_json())
+    write_bytes(paths[1], render_access(site.policy, access).encode())
+    told = {"touchpoints": len(access.touchpoints), "records": len(access.consents)}
+    return answer(site, name, {**told, "recipients": len(access.recipients)}, now=now), paths
 
 
 def log_of(site: Site) -> list[Request]:

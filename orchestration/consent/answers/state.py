@@ -116,6 +116,16 @@ def history(
     ]
 
 
+def history_of(home: Home, policy: Policy, ledger: Ledger, subject_refs: Sequence[str]) -> list[dict[str, Any]]:
+    """Every record of one person's subjects, each once, by the time that it took effect."""
+    book = NoticeBook(home, policy)
+    rows = ledger.subject_rows(subject_refs) if subject_refs else []
+    return [
+        {"type": row["type"], "fact": row["fact"], **_shown(row, book), **_detail(row)}
+        for row in sorted(rows, key=order)
+    ]
+
+
 def _known_rows(ledger: Ledger, ref: str | None, known_at: datetime | None) -> list[dict[str, Any]]:
     if ref is None:
         return []
