@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import random
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from orchestration.retention.steps import Steps
 from orchestration.settings import Settings
 from orchestration.warehouse.publish import published
 from tests import retention_world
+from tests.killed import in_child
 from tests.retention_world import CLOCK, GENERATION, HELD, OLD_BATCH, YOUNG_BATCH, Retained
 
 # Part → units that are due in the world of these tests; the row of the one under legal hold is not.
@@ -295,38 +294,6 @@ def test_without_a_generation_nothing_of_people_goes(made: Retained) -> None:
     report = purge(made.at())
     assert not {"touchpoints:web", "settled:web", "links", "vault"} & set(report.units)
     assert report.units["quarantine"] == 1
-
-
-# What a purge asks of the operating system; one of these is its last before it is killed.
-EVENTS = {"open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "sqlite3.connect", "shutil.rmtree", "os.unlink"}
-
-
-def in_child(work: Callable[[], object], die_at: int | None) -> int:
-    """Runs `work` in a fork that dies, without any farewell, at its `die_at`-th event. Returns how many there were, or
-    -1 for one that died."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        seen = 0
-
-        def count(event: str, _: tuple[object, ...]) -> None:
-            nonlocal seen
-            if event in EVENTS:
-                seen += 1
-                if seen == die_at:
-                    os._exit(9)
-
-        sys.addaudithook(count)
-        try:
-            work()
-            os.write(writing, str(seen).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    said = os.read(reading, 16)
-    os.close(reading)
-    os.waitpid(child, 0)
-    return int(said) if said else -1
 
 
 def killed_purge(template: Retained, tmp_path: Path, seed: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestration.evidence.removed import notes_of_removal
 from orchestration.evidence.survey import Survey, survey
@@ -18,11 +23,16 @@ from orchestration.exports import deliveries
 from orchestration.home import Home
 from orchestration.identity.pseudonymise import Tokeniser
 from orchestration.identity.vault import CONTACT_POINTS
+from orchestration.ingestion import layout
 from orchestration.ingestion.lake import link_files, manifests, source_totals
 from orchestration.retention import rewrite
+from orchestration.retention.holding import files_holding
+from orchestration.retention.strip import Strip, strip
 from orchestration.warehouse import archive
 from orchestration.warehouse.contact_log import contact_points_of, note_contact_points
 from orchestration.warehouse.duckdb_settings import connect
+from tests.homes import copy_home
+from tests.killed import in_child
 from tests.unit.ingestion_world import NOW, World, row
 
 SOURCE = "shop_src"
@@ -33,8 +43,12 @@ Rows = list[tuple[Any, ...]]
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def make_world(folder: Path) -> World:
     """Three days of twelve people: a<n> is n's account, most rows show a phone too; number 5's phone is also 6's."""
-    world = World.make(tmp_path, FEED)
+    world = World.make(folder, FEED)
     for day in range(1, DAYS + 1):
         world.put(f"touches-2026-01-{day:02}.jsonl", [touch(number, day) for number in range(12)])
     assert world.ingest().accepted == 12 * DAYS
@@ -228,3 +242,127 @@ def test_killed_rewrite_and_another_in_its_place_are_both_explained(world: World
 
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def state(world: World) -> dict[str, object]:
+    """Everything that a removal may change, but for notes and counts of one call; by content where names tell it."""
+    places = ("lake", "evidence/contact_points", "evidence/deliveries", "evidence/removals")
+    files = {
+        path.relative_to(world.home.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for place in places
+        for path in (world.home.root / place).rglob("*.parquet")
+    }
+    removed = {batch.batch: batch.removed for batch in manifests(world.home)}
+    return {"files": files, "removed": removed, "aside": sorted(world.home.tmp.iterdir())}
+
+
+def noted(world: World) -> World:
+    """The world with logs that name number 2, and parts of four rows."""
+    gone, stays = tokens_of(world, 2)[1], tokens_of(world, 4)[1]
+    with connect(world.home) as con:
+        points = [{"token": token, "kind": "phone", "issuer": "e164"} for token in (gone, stays)]
+        note_contact_points(con, world.home, pa.Table.from_pylist(points).cast(CONTACT_POINTS))
+    deliveries.record(world.home, "seg", "crm", "g1", [gone, stays], now=NOW)
+    deliveries.record(world.home, "seg", "crm", "g2", [gone], now=NOW)
+    return world
+
+
+def rows_of_day(world: World, day: date) -> pa.Table:
+    rows = [
+        (name, key)
+        for batch in manifests(world.home)
+        for name in batch.files
+        if f"day={day}" in name
+        for key in pq.read_table(world.home.lake / name, partitioning=None)["touchpoint_key"].to_pylist()
+    ]
+    return pa.table({"path": [name for name, _ in rows], "touchpoint_key": [key for _, key in rows]})
+
+
+def removals(world: World, work: str) -> Callable[[World], object]:
+    some = rows_of_day(world, date(2026, 1, 2)).slice(2, 7)
+    return {
+        "erase": lambda w: erase(w, 2, 5),
+        "rows": lambda w: rewrite.remove_rows(w.home, SOURCE, some, "retention", now=NOW),
+        "days": lambda w: rewrite.unlink_days(w.home, SOURCE, [date(2026, 1, 1)], now=NOW),
+    }[work]
+
+
+def killed_removal(world: World, tmp_path: Path, work: str, seed: int) -> None:
+    """Wherever it was killed, no row of anybody else is lost or there twice, nothing is unexplained, and doing it again
+    ends where it would have ended."""
+    whole, half = (replace(world, home=Home.open(copy_home(world.home.root, tmp_path / name))) for name in "wh")
+    act, rows, files = removals(world, work), world.lake("* EXCLUDE (phone_token)"), archive.list_files(world.home)
+    events = in_child(lambda: act(whole), None)
+    assert events > 10
+    moment = random.Random(seed).randint(1, events)
+    assert in_child(lambda: act(half), moment) == -1
+    stay = set(whole.lake("* EXCLUDE (phone_token)"))
+    left = half.lake("* EXCLUDE (phone_token)")
+    assert len(left) == len(set(left)) and stay <= set(left) <= set(rows)
+    found = survey(half.home, files, [world.policy], now=NOW)
+    assert not [file for file in found.missing if file.is_unexplained], moment
+    gone = sum(file.rows_gone for file in found.missing if file.kind == "touchpoints")
+    assert gone <= len(rows) - len(left), "a file may have left its manifest and still be there"
+    act(half)
+    assert state(half) == state(whole)
+    if work == "erase":
+        assert not any(token.encode() in at_rest(half) for number in (2, 5) for token in tokens_of(world, number))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world for many copies. Do not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "ROWS_OF_A_PART", 4)
+        patch.setattr(rewrite, "AT_ONCE", 3)
+        yield noted(make_world(tmp_path_factory.mktemp("template")))
+
+
+@pytest.mark.parametrize("work", ["erase", "rows", "days"])
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_removal_loses_nothing_and_ends_alike(template: World, tmp_path: Path, work: str, seed: int) -> None:
+    killed_removal(template, tmp_path, work, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["erase", "rows", "days"])
+@pytest.mark.parametrize("seed", range(2, 22))
+def test_killed_removal_loses_nothing_and_ends_alike_many_times(
+    template: World, tmp_path: Path, work: str, seed: int
+) -> None:
+    killed_removal(template, tmp_path, work, seed)
+
+
+TOKENS = st.sampled_from(["a", "b", "c", "d", "e", None])
+TOUCHES = st.lists(st.tuples(TOKENS, TOKENS, TOKENS), max_size=30)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TOUCHES, min_size=1, max_size=3), st.sets(st.sampled_from("abcdef"), min_size=1))
+def test_any_tokens_go_from_any_rows_and_nothing_else(
+    tmp_path: Path, files: list[list[tuple[str | None, ...]]], gone: set[str]
+) -> None:
+    """Beside the plainest way to say it: a row goes by its subject, a cell by itself."""
+    names = ("subject_token", "phone_token", "card_token")
+    (tmp_path / "s").mkdir(exist_ok=True)
+    values = pa.array(sorted(gone), pa.string())
+    for number, rows in enumerate(files):
+        columns = {name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(names)}
+        layout.write_parquet(
+            pa.table({"n": pa.array(range(len(rows)), pa.int64()), **columns}), tmp_path / f"s/{number}"
+        )
+    with duckdb.connect() as con:
+        holding = files_holding(con, tmp_path, [f"s/{number}" for number in range(len(files))], values)
+    for number, rows in enumerate(files):
+        path = tmp_path / f"s/{number}"
+        assert (f"s/{number}" in holding) == any(gone & {*row} for row in rows)
+        found = strip(path, Strip(values, names[:1], names[1:]), tmp_path / "rest")
+        expected = [
+            (n, row[0], *(None if token in gone else token for token in row[1:]))
+            for n, row in enumerate(rows)
+            if row[0] not in gone
+        ]
+        left = path if found is None else found.rest
+        assert ([] if left is None else [tuple(row.values()) for row in pq.read_table(left).to_pylist()]) == expected
+        assert (0 if found is None else found.rows) == len(rows) - len(expected)
+        assert (found is None) == (not any(gone & {*row} for row in rows))
