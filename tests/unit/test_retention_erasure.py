@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.ledger import Ledger, open_ledger
-from orchestration.errors import AssentError
+from orchestration.errors import AssentError, HomeError
 from orchestration.evidence.signing import is_signed
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.identity.vault import Vault
@@ -325,3 +325,20 @@ def test_full_disk_is_an_error_and_no_erasure(world: World, step: str, monkeypat
     (done,) = erase(new)
     assert done.is_done
     assert verify(new, request).is_clean
+
+
+@pytest.mark.fault("F3")
+def test_erasure_waits_for_a_build_that_runs(world: World) -> None:
+    """A build holds the home: nothing is erased under its hands, and the next generation is without the person (F3)."""
+    ask_and_confirm(world)
+    script = "import sys; from pathlib import Path; from orchestration.home import Home\nwith Home.open(Path(sys.argv[1]), create=False).lock():\n print('held', flush=True); sys.stdin.read()"  # noqa: E501
+    with subprocess.Popen([sys.executable, "-c", script, str(world.home.root)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True, cwd=ROOT) as build:  # fmt: skip
+        assert build.stdout is not None and build.stdout.readline() == "held\n"
+        before = rest_of(world)
+        with pytest.raises(HomeError, match="is using this home"):
+            erase(world)
+        assert rest_of(world) == before
+        build.communicate("")
+    (first,) = erase(world)
+    assert first.pending == ("generations",)
