@@ -116,7 +116,8 @@ def receipt(site: Site) -> dg.AssetsDefinition:
 def _receipt(site: Site) -> tuple[Receipt, bool]:
     """The receipt of the build, given now or, where it repeats the generation in force, when that was released."""
     build = Build.load(site.home)
-    given, current = repeated(site.home, build), published(site.home)
+    given = repeated(site.home, build)
+    current = published(site.home) if given is not None else None  # damage is mended by the build that replaces it
     if given is None or current is None:
         return release(site.home, build, notes.all_checks(site.home)), False
     require_intact(site.home, current)

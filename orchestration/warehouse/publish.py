@@ -62,10 +62,11 @@ def publish(home: Home, build: Build, *, now: datetime, generations_kept: int = 
             remedy="Choose an --as-of that is not in the future",
         )
     archive.keep(home, build)
-    current = published(home)
-    if current is not None and _is_older(build, current):
+    before = last_in_force(home)
+    if before is not None and _is_older(build, before):
         _keep_as_evidence(home, build, generations_kept)
         return False
+    current = _sound(home)
     if current is not None and _is_intact(home, build, current):
         if _views(home, warehouse_file(home, build.generation)) == _views(home, file):
             receipt_path(home, build).unlink()
@@ -92,6 +93,19 @@ def published(home: Home) -> Published | None:
     if receipt is None or receipt.generation != found.generation:
         raise HomeError("the published generation has no receipt", where=str(home.published), remedy="Run `assent run`")
     return found
+
+
+def last_in_force(home: Home) -> Published | None:
+    """What a new build is held against, and replaces: the generation in force, or where that is damaged the latest T
+    that the evidence knows to have been."""
+    known = _sound(home)
+    return known or max(publications(home), key=lambda one: (one.as_of, one.ledger_seq), default=None)
+
+
+def _sound(home: Home) -> Published | None:
+    with contextlib.suppress(HomeError):
+        return published(home)
+    return None
 
 
 def require_intact(home: Home, current: Published) -> None:

@@ -33,7 +33,7 @@ from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.gate import file_sha256
 from orchestration.warehouse.models import Models
 from orchestration.warehouse.prepare import project_name
-from orchestration.warehouse.publish import published
+from orchestration.warehouse.publish import last_in_force
 from orchestration.warehouse.relations import DECLARED, Columns, relations
 from orchestration.warehouse.sensitivity import sensitive_segments, stages_read
 
@@ -135,8 +135,8 @@ def read_ledger(
     """The head and the records up to it: records that arrive meanwhile wait for the recheck of the exports. A replay
     reads up to `replay_head`."""
     with open_ledger(home, keys, at) as (ledger, registry):
-        current = published(home) if home.published.exists() else None
-        if current is not None and not ledger.holds((current.ledger_seq, current.ledger_head)):
+        before = last_in_force(home)
+        if before is not None and not ledger.holds((before.ledger_seq, before.ledger_head)):
             raise VerifyError(
                 "the ledger is older than the published generation, or another one", remedy="Restore the ledger"
             )

@@ -213,6 +213,12 @@ def test_damaged_publication_is_an_error_not_an_empty_answer(home: Home, lost: s
         (home.warehouse / f"{build.generation}.{suffix}").unlink()
     with pytest.raises(HomeError):
         published(home)
+    older = make_build(home, as_of=AS_OF - timedelta(days=1))
+    assert not put_in_force(home, older)  # damage opens no way back (H10)
+    assert put_in_force(home, make_build(home))
+    found = published(home)
+    assert found is not None
+    assert found.generation == build.generation
 
 
 def test_build_note_is_found_again_and_a_changed_one_refused(home: Home) -> None:
