@@ -78,8 +78,8 @@ def _verify(
 ) -> int:
     from orchestration.retention.verification import verify_erasure
 
-    if request is None:
-        raise click.UsageError("--verify needs a REQUEST: `assent request list` names them")
+    if request is None and values is None:
+        raise click.UsageError("--verify needs a REQUEST (`assent request list` names them), or a --value-file")
     lines = [] if values is None else [line for line in values.read().splitlines() if line.strip()]
     found, path = verify_erasure(site, request, lines, now=now, also=also)
     if as_json:

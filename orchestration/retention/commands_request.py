@@ -96,6 +96,25 @@ def rectify(context: click.Context, identifiers: TextIO, as_json: bool) -> None:
 
 
 @request.command()
+@IDENTIFIER
+@AS_JSON
+@click.pass_context
+def readmit(context: click.Context, identifiers: TextIO, as_json: bool) -> None:
+    """Take data of an identifier again that was erased: the person has come back, and says so. Nothing else lifts it, a
+    new consent neither; what was erased stays gone. Exit code 1 when it was not erased."""
+    from orchestration.errors import ExitCode
+    from orchestration.retention import respond
+
+    site, at = _site(context)
+    lifted = respond.readmit(site, _one(site, identifiers), now=at)
+    if as_json:
+        print_json({"readmitted": lifted})
+    else:
+        click.echo("taken again from now on" if lifted else "this identifier was not erased")
+    context.exit(ExitCode.OK if lifted else ExitCode.FAILED)
+
+
+@request.command()
 @ID
 @click.option("--confirm", is_flag=True, help="Without it nothing changes: what is selected is shown.")
 @click.option("--undo-now", is_flag=True, help="End the time to undo at once: the person, asked again, said so.")

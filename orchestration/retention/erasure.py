@@ -31,6 +31,7 @@ from orchestration.retention.respond import Site
 from orchestration.retention.rewrite import erase_tokens
 from orchestration.retention.sealed_files import drop_archived, drop_landed, strip_quarantine
 from orchestration.retention.steps import Steps
+from orchestration.retention.subject import count_kept, legal_holds
 from orchestration.retention.suppressions import Suppressions
 from orchestration.retention.traces import Traces
 from orchestration.warehouse.publish import published
@@ -159,6 +160,12 @@ class Erasure:
         return {"files": drop_generations(self.home, self.tokens)}
 
 
+def _held(site: Site, registry: SubjectRegistry, person: Person) -> list[str]:
+    with open_ledger(site.home, site.keys, site.ledger_at) as (ledger, _):
+        kept = count_kept(site.home, site.policy, site.keys, ledger, registry, person)
+        return legal_holds(ledger.subject_rows(person.refs) if person.refs else [], kept)
+
+
 def _done(erasure: Erasure, step: str) -> Counts:
     failed = ""
     try:
@@ -194,6 +201,9 @@ def _erase(
         log.reseal(request.id, person)
     erasure = Erasure(site, request.id, person, now, erase_url=erase_url)
     with Steps(site.home) as steps:
+        if (held := _held(site, registry, person)) and not steps.is_begun(request.id):
+            why = f"deferred by legal hold on {', '.join(held)}; use stays blocked"
+            return Erased(request, False, tuple(erasure.steps), why)
         steps.begin(request.id, KIND, list(erasure.steps), now)
         for step in steps.pending(request.id):
             try:

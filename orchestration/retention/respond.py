@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestration.atomic import write_bytes, write_json
+from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.models import DESK, Record, Subject, moment
 from orchestration.errors import AssentError
@@ -23,6 +24,7 @@ from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.policy.schema import Policy
 from orchestration.retention.requests import Kind, Named, Person, Request, RequestLog
 from orchestration.retention.subject import Kept, count_kept, select_person
+from orchestration.retention.suppressions import Suppressions
 from orchestration.settings import IN_HOME, LedgerAt
 
 STOPS_USE: tuple[Kind, ...] = ("erasure", "restriction", "rectification")  # what is disputed is not used meanwhile
@@ -170,6 +172,15 @@ def _desk(site: Site) -> Iterator[tuple[Ledger, SubjectRegistry, RequestLog]]:
     at = site.ledger_at
     with open_ledger(site.home, site.keys, at) as (ledger, registry), RequestLog(site.home, registry) as log:
         yield ledger, registry, log
+
+
+def readmit(site: Site, subject: Subject, *, now: datetime) -> int:
+    """Takes again what comes of an identifier that was erased: the person has come back, and says so. What was erased
+    stays gone. How many identifiers: 0 where it was not erased."""
+    with site.home.lock(), open_ledger(site.home, site.keys, site.ledger_at) as (_, registry):
+        anchor = Anchor(site.home, site.keys, site.ledger_at)
+        with anchor.writing(registry, now):
+            return Suppressions(site.home, site.keys, anchor).lift([subject.token])
 
 
 def answer_access(site: Site, name: str, folder: Path, *, now: datetime) -> tuple[Request, list[Path]]:

@@ -96,6 +96,9 @@ class Steps:
         ).fetchone()
         return bool(total > 0 and total == done)
 
+    def is_begun(self, work_id: str) -> bool:
+        return self._con.execute("SELECT 1 FROM works WHERE work_id = ?", (work_id,)).fetchone() is not None
+
     def counts(self, work_id: str) -> dict[str, dict[str, int]]:
         """What each step that is done has counted."""
         rows = self._con.execute(

@@ -5,6 +5,7 @@ Not here: what a request does (`respond.py`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,18 @@ def count_kept(
         deliveries=sum(token in set(tokens) for token in log["token"].to_pylist()),
         held_by=tuple(name for name in policy.retention.legal_holds if touchpoints.get(name)),
     )
+
+
+def legal_holds(records: Sequence[Mapping[str, Any]], kept: Kept) -> list[str]:
+    """What defers an erasure: sources under legal hold that hold something of the person, and the person's own status
+    by their records in the ledger."""
+    said: dict[tuple[str, str], tuple[int, bool, int]] = {}
+    for row in records:
+        if row["type"] == "status" and row["fact"] == "legal_hold":
+            key = row["subject_ref"], row["controller"]
+            said[key] = max(said.get(key, (0, False, 0)), (row["effective_at"], row["state"] != "off", row["seq"]))
+    is_held = any(is_on for _, is_on, _ in said.values())
+    return [*kept.held_by, *(["the person"] if is_held else [])]
 
 
 def _by_kind(identifiers: tuple[Named, ...]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 A hash is made of the token under a key of its own, so the list names nobody and joins with nothing. It lies beside the
 keys and again in the anchor: whatever of the two is put back from an older copy, the other still knows. A new consent
-does not lift it: staff do (`assent erase --lift`), when the person has come back and says so. Not here: where it is
+does not lift it: staff do (`assent request readmit`), when the person has come back and says so. Not here: where it is
 asked (the ledger, the vault, ingestion)."""
 
 from __future__ import annotations

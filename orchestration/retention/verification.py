@@ -17,24 +17,27 @@ from orchestration.retention.requests import Named, Person, RequestLog
 from orchestration.retention.respond import Site
 from orchestration.retention.search import Found, Search, plain_values, write_evidence
 
+NO_REQUEST = "by-identifiers"
+
 
 def verify_erasure(
-    site: Site, name: str, lines: Sequence[str], *, now: datetime, also: Sequence[Path] = ()
+    site: Site, name: str | None, lines: Sequence[str], *, now: datetime, also: Sequence[Path] = ()
 ) -> tuple[Found, Path]:
-    """Searches for the person of a request and writes signed evidence. `lines` are identifiers (kind:issuer:value) and
-    other words of theirs. Once an erasure that is physical is found clean, its tombstone is destroyed: from then on a
-    search needs the identifiers again."""
+    """Searches for the person of a request, or without one of `lines`, and writes signed evidence. `lines` are
+    identifiers (kind:issuer:value) and other words of theirs. Once an erasure that is physical is found clean, its
+    tombstone is destroyed: from then on a search needs the identifiers again."""
     home = site.home
     with home.lock(), SubjectRegistry(home, site.keys) as registry, RequestLog(home, registry) as log:
-        request = log.get(name)
-        person = log.person(name) if request.has_tombstone else _of_lines(site, lines)
+        request = None if name is None else log.get(name)
+        has_tombstone = request is not None and request.has_tombstone
+        person = log.person(request.id) if request is not None and has_tombstone else _of_lines(site, lines)
         if not person.refs:
             person = replace(person, refs=tuple(registry.refs_of(person.tokens)))
         search = Search(site, person, plain_values(site, lines), also)
         found = search.run()
-        path = write_evidence(site, name, search, found, values=len(lines), now=now)
-        if found.is_clean and request.state in ("physically_erased", "backups_expired") and request.has_tombstone:
-            log.destroy_tombstone(name)
+        path = write_evidence(site, name or NO_REQUEST, search, found, values=len(lines), now=now)
+        if request is not None and has_tombstone and found.is_clean and request.reached("physically_erased"):
+            log.destroy_tombstone(request.id)
     return found, path
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +343,47 @@ def test_erasure_waits_for_a_build_that_runs(world: World) -> None:
         build.communicate("")
     (first,) = erase(world)
     assert first.pending == ("generations",)
+
+
+@pytest.mark.fault("F10")
+def test_legal_hold_defers_the_erasure_and_blocks_use(world: World) -> None:
+    """On the person: nothing goes, for a reason that is told; use stays blocked; without it the erasure goes on."""
+    world.tell("ann", kind="email", type="status", fact="legal_hold", state="on", at=CONFIRMED)
+    ask_and_confirm(world)
+    before = rest_of(world)
+    (first,) = erase(world)
+    assert "legal hold on the person" in first.why and len(first.pending) == 12
+    assert rest_of(world) == before
+    with Vault(world.home, world.keys) as vault:
+        assert vault.get([world.token("ann", "phone")])
+    run(world, now=CONFIRMED)
+    assert phones(world, "ann").isdisjoint(contacts(world))
+    world.tell("ann", kind="email", type="status", fact="legal_hold", state="off", at=DUE)
+    (second,) = erase(world)
+    assert second.pending == ("generations",)
+
+
+@pytest.mark.fault("F10")
+def test_source_under_legal_hold_defers_the_erasure(world: World) -> None:
+    ask_and_confirm(world)
+    held = world.policy.retention.model_copy(update={"legal_holds": ("web",)})
+    policy = world.policy.model_copy(update={"retention": held})
+    (first,) = erase(replace(world, policy=policy))
+    assert "legal hold on web" in first.why
+    (second,) = erase(world)
+    assert second.pending == ("generations",)
+
+
+@pytest.mark.fault("F5")
+def test_person_who_comes_back_is_readmitted_by_staff_alone(world: World) -> None:
+    """A new consent does not bring an erased person back; when staff readmit the identifier it is taken again (F5)."""
+    new, _ = erased(world)
+    new = replace(new, people=world.people)
+    new.tell("ann", decision="grant", purpose="sms_marketing", method="explicit_click", at=DUE)
+    with SubjectRegistry(new.home, new.keys) as registry:
+        assert registry.lookup(world.token("ann", "phone")) is None
+    assert respond.readmit(site_of(new), world.subject("ann"), now=DUE) == 1
+    assert respond.readmit(site_of(new), world.subject("ann"), now=DUE) == 0
+    new.tell("ann", decision="grant", purpose="sms_marketing", method="explicit_click", at=DUE)
+    with SubjectRegistry(new.home, new.keys) as registry:
+        assert registry.lookup(world.token("ann", "phone")) is not None

@@ -49,14 +49,14 @@ def world(scattered: World, tmp_path: Path) -> World:
     return copied
 
 
-def look(world: World, home: Home, request: str, at: LedgerAt) -> Found:
+def look(world: World, home: Home, at: LedgerAt) -> Found:
     """The search in a home that came back, by the identifiers: nobody knows the person any more."""
     site = site_of(world)
     site = type(site)(home, site.policy, site.keys, at)
     lines = [f"{kind}:{issuer}:{value}" for (kind, issuer), value in zip(
         (("phone", "e164"), ("email", "email"), ("openid", "wx-oa-shop"), ("cookie", "shop.example.com")),
         ANN_VALUES, strict=True)]  # fmt: skip
-    return verify_erasure(site, request, lines, now=DUE)[0]
+    return verify_erasure(site, None, lines, now=DUE)[0]
 
 
 @pytest.mark.fault("F6")
@@ -68,7 +68,7 @@ def test_older_backup_is_erased_again_before_it_is_a_home(
     file = tmp_path / "home.backup"
     write_backup(world.home, world.keys, file, PASSPHRASE, at=IN_HOME, now=DUE, started=lambda _: lambda _: None)
     write_keys(world.home, world.keys, tmp_path / "keys.sealed", PASSPHRASE)
-    new, request = erased(world)
+    new, _ = erased(world)
     at = LedgerAt(None, world.home.root.with_name("home.anchor"))
     root = new_home(tmp_path / "again", tmp_path / "keys.sealed")
     seen: list[bool] = []
@@ -92,18 +92,9 @@ def test_older_backup_is_erased_again_before_it_is_a_home(
     kept = rest_of(back)
     assert (kept["links"], kept["vault"]) == (before["links"], before["vault"])
     assert {r["touchpoint_key"] for r in kept["lake"]} == {r["touchpoint_key"] for r in before["lake"]} | {"bob-3"}
-    monkeypatch.setattr("orchestration.retention.verification.RequestLog.get", new_request(new, request))
-    found = look(world, home, request, at)
+    found = look(world, home, at)
     assert found.hits == {} and found.is_sound
     assert not home.published.exists()
-
-
-def new_request(world: World, name: str):  # type: ignore[no-untyped-def]
-    """The request as the log knows it that was lost: the backup is older than the request."""
-    from orchestration.retention import respond
-
-    kept = respond.find(site_of(world), name)
-    return lambda self, _: kept
 
 
 @pytest.mark.fault("F6")
