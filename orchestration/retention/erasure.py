@@ -23,6 +23,7 @@ from orchestration.errors import AssentError
 from orchestration.exports.suppression import recall_suppression_files
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.identity.vault import Vault
+from orchestration.retention.copies import note_expired
 from orchestration.retention.generations import drop_generations, drop_working_copies, holds_any
 from orchestration.retention.lake_traces import batches_of
 from orchestration.retention.outbox import retract_exports
@@ -180,11 +181,13 @@ def _done(erasure: Erasure, step: str) -> Counts:
 
 
 def erase_due(site: Site, *, now: datetime, only: str | None = None, erase_url: str | None = None) -> list[Erased]:
-    """Goes on with every erasure whose time to undo is over. Held back: a person or source under legal hold."""
+    """Goes on with every erasure whose time to undo is over, and notes of which the older copies are gone. Held back: a
+    person or source under legal hold."""
     home = site.home
     with home.lock(), SubjectRegistry(home, site.keys) as registry, RequestLog(home, registry) as log:
         due = [one for one in log.all() if is_due(one, now) and only in (None, one.id)]
-        return [_erase(site, registry, log, one, now, erase_url) for one in due]
+        done = [_erase(site, registry, log, one, now, erase_url) for one in due]
+        return done + [Erased(one, True, (), "") for one in note_expired(home, site.policy, log, now=now)]
 
 
 def is_due(request: Request, now: datetime) -> bool:

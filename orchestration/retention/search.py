@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.atomic import write_json
+from orchestration.backup.register import is_where_written, noted_backups
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.identifiers import Identifiers
 from orchestration.evidence.signing import signed
@@ -38,6 +39,7 @@ class Found:
     readings: Counter[str] = field(default_factory=Counter)
     hits: dict[str, list[str]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    sealed_copies: list[str] = field(default_factory=list)  # backups: sealed with a passphrase, so not searched
     control_planted: int = 0
     control_missed: list[str] = field(default_factory=list)
 
@@ -81,6 +83,8 @@ class Search:
                 for path in _files(root):
                     self._look(root, path, needles, found, control, seen)
             self._look_into_sealed(needles, found, control, seen)
+            copies = noted_backups(self._site.home).values()
+            found.sealed_copies = sorted(copy.path for copy in copies if is_where_written(copy))
             found.control_planted = len(control.planted)
             found.control_missed = sorted(way for path, way in control.planted.items() if path not in seen)
         return found

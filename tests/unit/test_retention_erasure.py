@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from orchestration.backup import sealed
+from orchestration.backup.register import note_backup
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.errors import AssentError, HomeError
@@ -387,3 +390,22 @@ def test_person_who_comes_back_is_readmitted_by_staff_alone(world: World) -> Non
     new.tell("ann", decision="grant", purpose="sms_marketing", method="explicit_click", at=DUE)
     with SubjectRegistry(new.home, new.keys) as registry:
         assert registry.lookup(world.token("ann", "phone")) is not None
+
+
+@pytest.mark.fault("F7")
+def test_erasure_ends_when_older_copies_are_gone(world: World, tmp_path: Path) -> None:
+    """A backup of before the erasure keeps it from its last state, until it is deleted and its days are over (F7)."""
+    copy = tmp_path / "home.sealed"
+    copy.write_bytes(sealed.MAGIC + b"of before")
+    note_backup(world.home, "home", copy, now=CONFIRMED)
+    new, request = erased(world)
+    assert verify(new, request).sealed_copies == [str(copy)]
+    site, days = site_of(new), timedelta(days=world.policy.retention.datasets.backups)
+    over = DUE + days
+    assert erase(new, now=over - timedelta(seconds=1)) == []
+    assert erase(new, now=over) == [], "the copy still lies where it was written"
+    copy.unlink()
+    (done,) = erase(new, now=over)
+    assert (done.request.id, done.request.state) == (request, "backups_expired")
+    assert not respond.find(site, request).is_open
+    assert erase(new, now=over) == []
