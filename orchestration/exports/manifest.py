@@ -13,6 +13,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from orchestration.atomic import fsync_folder, write_json
 
 NAME = "manifest.json"
+# Why how many people are not in the file: with the list of those removed it would tell of one why they are (E8). It is
+# the owner's alone, where a group may read the rest of the outbox.
+PRIVATE = "withheld.json"
 
 
 class FilePart(BaseModel):
@@ -64,15 +67,19 @@ class Manifest(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in `folder`; None where there is none, or a damaged one: then nothing there is deliverable."""
+    """The manifest in `folder`, with its private part; None where one is absent or damaged: then nothing there is
+    deliverable."""
     try:
-        return Manifest.model_validate(json.loads((folder / NAME).read_bytes()))
-    except (OSError, ValueError, ValidationError):
+        parts = [json.loads((folder / name).read_bytes()) for name in (NAME, PRIVATE)]
+        return Manifest.model_validate({**parts[0], **parts[1]})
+    except (OSError, TypeError, ValueError, ValidationError):
         return None
 
 
 def write_manifest(folder: Path, manifest: Manifest, *, mode: int) -> None:
-    write_json(folder / NAME, manifest.model_dump(mode="json"), mode=mode)
+    """Writes the private part, then the manifest, which `mode` says who may read."""
+    write_json(folder / PRIVATE, manifest.model_dump(mode="json", include={"withheld"}))
+    write_json(folder / NAME, manifest.model_dump(mode="json", exclude={"withheld"}), mode=mode)
 
 
 def retract(folder: Path) -> None:
@@ -95,7 +102,7 @@ def is_current(manifest: Manifest | None, folder: Path, now: datetime) -> bool:
     if manifest is None or manifest.expires_at <= now:
         return False
     promised = {part.name: part.sha256 for part in (manifest.audience, manifest.removals) if part is not None}
-    found = {path.name for path in folder.iterdir()} - {NAME}
+    found = {path.name for path in folder.iterdir()} - {NAME, PRIVATE}
     return found == set(promised) and all(_sha256(folder / name) == sha256 for name, sha256 in promised.items())
 
 

@@ -3,15 +3,26 @@ encrypted, and in the contact columns that policy declares: after a good run, an
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
+import os
+import pickle
 import shutil
-from collections.abc import Callable
+import socketserver
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestration.errors import ExitCode
@@ -146,7 +157,61 @@ def exported(home: Path) -> set[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Finished]:
+def calls() -> Iterator[tuple[int, list[str]]]:
+    """A proxy that notes whom anybody wanted to call, and lets nobody through (E9): its port, and the first lines."""
+    heard: list[str] = []
+
+    class Hang(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            heard.append(self.request.recv(1000).decode("latin-1").split("\r\n")[0])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hang) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], heard
+        server.shutdown()
+
+
+def calling(port: int) -> dict[str, str]:
+    """Variables that lead every call of a library to the proxy, lineage events among them (E6)."""
+    proxy = f"http://127.0.0.1:{port}"
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "OPENLINEAGE_URL")
+    return {**dict.fromkeys(names, proxy), "NO_PROXY": "", "no_proxy": ""}
+
+
+def leave_leaks(home: Path) -> set[str]:
+    """The positive control in a home as builds leave it: one value in each kind of place, in files of these places
+    where that is possible. Returns the files."""
+    generation = next((home / "warehouse").glob("*.duckdb"))
+    with duckdb.connect(str(generation)) as con:
+        con.execute("create table governance.leak as select ? as example", [PHONE])
+    runs = next((home / "dagster").rglob("*.db"))
+    with contextlib.closing(sqlite3.connect(runs)) as con:
+        con.execute("create table leak (v text)")
+        con.execute("insert into leak values (?)", [EMAIL])
+        con.commit()
+    lake_file = next((home / "lake").rglob("day=*/*.parquet"))
+    pq.write_table(pa.table({"item": [NAME]}), lake_file.with_name("leak.parquet"), compression="zstd")
+    places = [generation, runs, lake_file.with_name("leak.parquet")]
+    for folder, name in (
+        ("policies", "target/manifest.json"), ("tmp", "dbt/logs/dbt.log"), ("tmp", "duckdb/spill.tmp"),
+        ("evidence", "report.html"), ("evidence", "summary.json"), ("dagster", "storage/result"),
+        ("outbox", "audience.csv"), ("quarantine", "lines.parquet"), ("warehouse", "building/x.duckdb.wal"),
+    ):  # fmt: skip
+        path = home / folder / "leak" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"x{OPENID}x")
+        places.append(path)
+    return {path.relative_to(home).as_posix() for path in places}
+
+
+def pickles(home: Path) -> list[Path]:
+    """Files of Dagster's storage that begin as a pickle of protocol 2 to 5 does (E2)."""
+    files = [path for path in (home / "dagster").rglob("*") if path.is_file()]
+    return [path for path in files if path.read_bytes()[:2] in {b"\x80" + bytes([n]) for n in range(2, 6)}]
+
+
+@pytest.fixture
+def run(tmp_path: Path, calls: tuple[int, list[str]]) -> Callable[..., Finished]:
     """Runs the command with temp dirs of its own and keeps what it says where the scan looks."""
     said = tmp_path / "said"
     tmp = tmp_path / "tmp"
@@ -154,14 +219,20 @@ def run(tmp_path: Path) -> Callable[..., Finished]:
     tmp.mkdir()
 
     def command(home: Path, *arguments: str, stdin: str = "") -> Finished:
-        done = assent(home, *arguments, stdin=stdin, TMPDIR=str(tmp), HOME=str(tmp))
+        done = assent(home, *arguments, stdin=stdin, TMPDIR=str(tmp), HOME=str(tmp), **calling(calls[0]))
         (said / f"{len(list(said.iterdir()))}.txt").write_text(done.out + done.err)
         return done
 
     return command
 
 
-def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished]) -> None:
+@pytest.mark.fault("E1")
+@pytest.mark.fault("E2")
+@pytest.mark.fault("E3")
+@pytest.mark.fault("E6")
+@pytest.mark.fault("E9")
+def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished], calls: tuple[int, list[str]]) -> None:
+    """Nor does anything call home, and the scan finds what is then left on purpose in each place."""
     home = make_demo(tmp_path / "home", people=200)
     for plant in (plant_online, plant_tills, plant_consent):
         plant(home / "landing", LAST)
@@ -200,6 +271,20 @@ def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished]
     assert "Traceback" not in failed.err
     exported(home)
     assert scan(places, NEEDLES).keys() == REFUSED, "refused files stay where they landed"
+    assert pickles(home) == []
+    assert calls[1] == [], "telemetry, version checks and lineage events are all off"
+    left = leave_leaks(home)
+    (home / "dagster" / "storage.pickle").write_bytes(pickle.dumps([1]))
+    assert scan([home], NEEDLES).keys() == REFUSED | left
+    assert pickles(home) == [home / "dagster" / "storage.pickle"]
+
+
+def test_proxy_hears_who_calls(calls: tuple[int, list[str]]) -> None:
+    """The control: a library that calls home with these variables is heard."""
+    code = "import urllib.request; urllib.request.urlopen('http://telemetry.example.invalid/', timeout=5)"
+    environment = {**os.environ, **calling(calls[0])}
+    subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert [line.split()[0] for line in calls[1]] == ["GET"]
 
 
 def test_the_scan_itself_finds_what_is_hidden(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ CONTACT = "8613900000001"
 def audience(home: Path, segment: str, destination: str) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
     """Rows and manifest of the newest export, and its folder."""
     (manifest,) = (home / "outbox" / segment / destination).glob("*/manifest.json")
-    found = json.loads(manifest.read_text())
+    found = json.loads(manifest.read_text()) | json.loads(manifest.with_name("withheld.json").read_text())
     if found["audience"] is None:
         return [], found, manifest.parent
     with (manifest.parent / "audience.csv").open(encoding="utf-8-sig", newline="") as file:

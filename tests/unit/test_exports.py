@@ -19,7 +19,7 @@ from orchestration.errors import AssentError, VerifyError
 from orchestration.exports import deliveries, writer
 from orchestration.exports import export as module
 from orchestration.exports.export import ExportResult, export_generation
-from orchestration.exports.manifest import NAME, read_manifest
+from orchestration.exports.manifest import NAME, PRIVATE, read_manifest
 from orchestration.identity.vault import Vault
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.checks import CheckResult
@@ -86,6 +86,8 @@ def test_export_writes_exactly_the_policys_columns_and_manifest(world: World) ->
     assert contacts(world) == phones(world, *EVERYBODY)
     manifest = json.loads((place / NAME).read_bytes())
     assert manifest["audience"]["rows"] == 5
+    assert "withheld" not in manifest, "why somebody is not in it is for the owner alone"
+    assert (place / PRIVATE).stat().st_mode & 0o077 == 0
     assert manifest["audience"]["sha256"] == results[SMS, "sms_gateway"].sha256
     assert manifest["contact_written_as"] == "e164_digits"
     assert manifest["policy_hash"] == world.build.policy_hash

@@ -17,7 +17,7 @@ import pytest
 from orchestration.consent.anchoring.signed_heads import AnchorError
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.errors import AssentError, HomeError, VerifyError
-from orchestration.exports.manifest import NAME
+from orchestration.exports.manifest import NAME, PRIVATE
 from orchestration.ingestion.lake import Manifest as Batch
 from orchestration.ingestion.lake import write_manifests
 from orchestration.warehouse.build import warehouse_file
@@ -122,7 +122,7 @@ def test_file_edited_in_the_outbox_is_replaced(world: World, name: str) -> None:
         file.write(b"8613800000000,smuggled\r\n")
     assert run(world)[SMS, "sms_gateway"].status == "written"
     assert contacts(world) == phones(world, *EVERYBODY)
-    assert {path.name for path in place.iterdir()} == {"audience.csv", "removals.csv", NAME}
+    assert {path.name for path in place.iterdir()} == {"audience.csv", "removals.csv", NAME, PRIVATE}
 
 
 def test_edited_manifest_is_replaced(world: World) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-# Delivery, order and time; the ledger's integrity and keys; what fails open if naive.
+# Delivery, order and time; the ledger's integrity and keys; leaks; what fails open if naive.
 PROMISED = (
     *(f"B{number}" for number in (*range(1, 13), 14)),
     *(f"D{number}" for number in range(1, 11)),
+    *(f"E{number}" for number in range(1, 11)),
+    "A10",
+    "C8",
     *("H1", "H2", "H3", "H4", "H9", "H10", "H11"),
 )
 
