@@ -1,14 +1,15 @@
-"""Re-applies today's minimisation to what the lake holds under an older one: columns, events and subjects of stored
-touchpoints. Planned and counted first; only ever towards less data; never a row.
+"""Re-applies today's minimisation to what was stored under an older one: columns, events and subjects of touchpoints in
+the lake, contact details in the vault. Planned and counted first; only ever towards less data; never a touchpoint.
 
 Idempotent and safe to kill anywhere: what the files hold says what is still to do. Hold the home's lock to apply. Not
-here: what becomes of a column (`coarser.py`); links, over which refusals spread; what is sealed (quarantine, archive,
-vault). Retention and erasure have rules for those."""
+here: what becomes of a column (`coarser.py`); links, over which refusals spread; what is sealed (quarantine, archive).
+Retention and erasure have rules for those."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
+from orchestration.identity.vault import Vault
 from orchestration.ingestion.lake import lake_files, manifests
 from orchestration.ingestion.load import connection
 from orchestration.ingestion.minimise import event_sql
@@ -42,6 +46,9 @@ WHY_ROWS = {
     "raw_event": "policy names the event no longer: it goes",
     "subject_token": "policy takes that identifier no longer: the next of the row is its subject, else nobody",
 }
+VAULT = "vault"
+OF_VAULT = "contacts/vault"  # a step of its own: no source has such a name
+WHY_CONTACT = "policy keeps no contact details of that kind any longer: they go, and with them the keys that open them"
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,11 @@ class PlanLine:
 def plan(home: Home, policy: Policy, keys: Keys) -> list[PlanLine]:
     """What a pass would change now, counted; reads only."""
     with connection(home, policy, keys) as con:
-        return [line for source in policy.sources.sources for line in _plan_source(con, home, policy, source)]
+        lines = [line for source in policy.sources.sources for line in _plan_source(con, home, policy, source)]
+    with Vault(home, keys) as vault:
+        kept = _stale_contacts(vault, policy)
+    counted = Counter(str(kind) for kind in kept["kind"].to_pylist())
+    return [*lines, *(PlanLine(VAULT, k, "dropped", None, 1, n, WHY_CONTACT) for k, n in sorted(counted.items()))]
 
 
 def stale_columns(home: Home, policy: Policy, source: Source) -> int:
@@ -83,12 +94,27 @@ def reminimise(home: Home, policy: Policy, keys: Keys, *, now: datetime) -> dict
     work = f"{KIND}-{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     with Steps(home) as steps, connection(home, policy, keys) as con:
         before = steps.works(KIND)
-        steps.begin(work, KIND, list(sources), now)
+        steps.begin(work, KIND, [*sources, OF_VAULT], now)
         for name in steps.pending(work):
-            steps.done(work, name, _apply(con, home, policy, sources[name], now), now)
+            is_vault = name == OF_VAULT
+            counts = _empty_vault(home, policy, keys) if is_vault else _apply(con, home, policy, sources[name], now)
+            steps.done(work, name, counts, now)
         for other in before:
             steps.forget(other.work_id)
         return steps.counts(work)
+
+
+def _stale_contacts(vault: Vault, policy: Policy) -> pa.Table:
+    """The entries whose kind is no contact kind of today: its plain values would not be kept."""
+    points = vault.contact_points_arrow()
+    allowed = [kind.name for kind in policy.organisation.identifier_kinds if kind.contact]
+    return points.filter(pc.invert(pc.is_in(points["kind"], value_set=pa.array(allowed, pa.string()))))
+
+
+def _empty_vault(home: Home, policy: Policy, keys: Keys) -> dict[str, int]:
+    with Vault(home, keys) as vault:
+        tokens = _stale_contacts(vault, policy)["token"].to_pylist()
+        return {"files": int(bool(tokens)), "columns": 0, "values": vault.erase(tokens) if tokens else 0}
 
 
 def _plan_source(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, source: Source) -> Iterator[PlanLine]:

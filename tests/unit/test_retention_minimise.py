@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from orchestration.evidence.removed import notes_of_removal
 from orchestration.evidence.survey import survey
 from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.identity.vault import Vault
 from orchestration.ingestion.lake import lake_files, link_files, manifests
 from orchestration.policy.schema import Minimisation, Sources
 from orchestration.retention import commands_minimise, reminimise, swap
@@ -76,7 +79,7 @@ def test_field_that_became_drop_goes_from_every_file_and_byte(world: World) -> N
     assert b"1990-05-17" in at_rest(world), "the search would find it"
     govern(world, note="drop")
     assert (plan(world)["note"].fate, plan(world)["note"].values, plan(world)["note"].files) == ("dropped", 4, 2)
-    assert apply(world) == {"shop_src": {"files": 2, "columns": 1, "values": 4}}
+    assert apply(world)["shop_src"] == {"files": 2, "columns": 1, "values": 4}
     assert b"1990-05-17" not in at_rest(world)
     assert world.lake() == before, "no row goes, and no other value"
     assert plan(world) == {}
@@ -147,6 +150,30 @@ def test_identifier_that_policy_takes_no_longer_is_nobodys_subject(world: World)
     assert {kind for (kind,) in world.lake("subject_kind")} == {"phone"}
     assert world.lake("count(*)") == [(6,)]
     assert [path.read_bytes() for path in link_files(world.home)] == links
+
+
+def test_contact_details_of_a_kind_that_is_none_any_longer_leave_the_vault(world: World) -> None:
+    """Lake and registry are what they were: the phone is still an identifier, only nobody may be called any longer."""
+    kinds = [
+        kind.model_copy(update={"contact": False}) if kind.name == "phone" else kind
+        for kind in world.policy.organisation.identifier_kinds
+    ]
+    token = Tokeniser(world.keys).token("phone", "e164", "+8613800000001")
+    rows, sealed = world.lake(), sealed_of(world, token)
+    organisation = world.policy.organisation.model_copy(update={"identifier_kinds": tuple(kinds)})
+    world.policy = world.policy.model_copy(update={"organisation": organisation})
+    assert plan(world)["phone"].values == 3
+    assert sealed in world.home.vault_db.read_bytes(), "the search would find it"
+    assert apply(world)[reminimise.OF_VAULT]["values"] == 3
+    with Vault(world.home, world.keys) as vault:
+        assert vault.get([token]) == {}
+    assert sealed not in world.home.vault_db.read_bytes()
+    assert (world.lake(), plan(world)) == (rows, {})
+
+
+def sealed_of(world: World, token: str) -> bytes:
+    with contextlib.closing(sqlite3.connect(world.home.vault_db)) as con:
+        return bytes(con.execute("SELECT sealed FROM contacts WHERE token = ?", [token]).fetchone()[0])
 
 
 def test_event_that_policy_names_no_longer_goes(world: World) -> None:
@@ -226,7 +253,7 @@ def test_command_shows_before_it_changes(world: World, monkeypatch: pytest.Monke
     planned = run("--plan")
     assert (planned["applied"], [line["column"] for line in planned["plan"]]) == (None, ["note"])
     assert b"1990-05-17" in at_rest(world)
-    assert run()["applied"] == {"shop_src": {"files": 2, "columns": 1, "values": 4}}
+    assert run()["applied"]["shop_src"] == {"files": 2, "columns": 1, "values": 4}
     assert run() == {"plan": [], "applied": None}
     assert "note" not in columns(world)
 
