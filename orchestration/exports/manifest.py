@@ -70,8 +70,10 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in `folder`, with its private part; None where one is absent or damaged: then nothing there is
     deliverable."""
     try:
-        parts = [json.loads((folder / name).read_bytes()) for name in (NAME, PRIVATE)]
-        return Manifest.model_validate({**parts[0], **parts[1]})
+        told = json.loads((folder / NAME).read_bytes())
+        if "withheld" not in told:  # an older version wrote it into the manifest
+            told |= json.loads((folder / PRIVATE).read_bytes())
+        return Manifest.model_validate(told)
     except (OSError, TypeError, ValueError, ValidationError):
         return None
 

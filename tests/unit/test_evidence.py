@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,9 +17,11 @@ from orchestration.errors import AssentError, VerifyError
 from orchestration.evidence import commands, commands_explain, counts, expectations, report, waterfall
 from orchestration.evidence.explain import explain
 from orchestration.evidence.labels import Labels
+from orchestration.evidence.queries import queries
 from orchestration.evidence.shown import Shown
 from orchestration.exports import commands as export_commands
 from orchestration.exports.export import export_generation
+from orchestration.policy.schema import Policy, ShownCounts
 from orchestration.settings import Settings
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.duckdb_settings import connect
@@ -209,6 +212,31 @@ def test_report_speaks_both_languages_and_has_every_part(world: World) -> None:
     for segment in world.policy.segments.segments:
         assert segment.label.zh in text
     assert "@media print" in text
+
+
+@pytest.mark.fault("E8")
+def test_report_and_commands_tell_no_small_count(world: World) -> None:
+    """Five people are in the segment, one of them withdrew: neither number, nor the four who are left, is anywhere a
+    reader looks. The control: under a policy that tells counts as they are, each is."""
+    world.tell("ann", decision="withdraw", purpose="sms_marketing")
+    exported(world)
+
+    def told(policy: Policy) -> list[str]:
+        text = page_of(world, policy)
+        return re.findall(r'class="many">(?:<b>)?−?([^<]+)<', text[text.index("From everybody to the exported") :])
+
+    small = {str(n) for n in range(1, 10)}
+    assert not small & set(told(world.policy))
+    organisation = world.policy.organisation.model_copy(update={"shown_counts": ShownCounts(minimum=1, rounded_to=1)})
+    assert {"5", "4", "1"} <= set(told(world.policy.model_copy(update={"organisation": organisation})))
+    found = json.loads(invoke(world, commands.segments, "--json").output)
+    numbers = [found[0]["people"], *(v for one in found for e in one["exports"] for v in e["withheld"].values())]
+    assert all(number is None or number == 0 or number >= 10 for number in numbers)
+    assert [asked["command"] for asked in queries(world.home)] == ["segments"]
+
+
+def page_of(world: World, policy: Policy) -> str:
+    return report.write_report(world.home, policy, world.build.generation).read_text(encoding="utf-8")
 
 
 def test_report_says_how_people_changed_where_that_is_known(world: World) -> None:
