@@ -93,9 +93,11 @@ def _sqlite(path: Path) -> Iterator[bytes]:
 
 def _duckdb(path: Path) -> Iterator[bytes]:
     with duckdb.connect(str(path), read_only=True) as con:
-        tables = con.execute("select table_schema, table_name from information_schema.tables").fetchall()
-        for schema, table in tables:
-            yield _values(con, f'select * from "{schema}"."{table}"')
+        tables = con.execute("select table_schema, table_name, table_type from information_schema.tables").fetchall()
+        for schema, table, kind in tables:
+            # a view of the lake reads its files, which are searched too, and fails where retention took one since
+            with contextlib.suppress(*((duckdb.IOException,) if kind == "VIEW" else ())):
+                yield _values(con, f'select * from "{schema}"."{table}"')
 
 
 def _values(con: duckdb.DuckDBPyConnection, query: str) -> bytes:

@@ -22,6 +22,7 @@ from orchestration.ingestion.lake import Manifest as Batch
 from orchestration.ingestion.lake import quarantine_path, write_manifests
 from orchestration.ingestion.quarantine import COLUMNS
 from orchestration.retention.purge import At
+from orchestration.warehouse import contact_log
 from tests.generation_fixture import AS_OF, SMS, World, copy_world, make_world
 
 CLOCK = AS_OF + timedelta(hours=2)
@@ -139,10 +140,24 @@ def _write_beside(world: World) -> None:
         names = (world.home, SMS, "sms_gateway", f"generation_of_{when.year}")
         deliveries.record(*names, [world.token(name, "phone")], now=when)
         deliveries.record_removals(*names, [world.token("bob", "phone")], now=when)
+    _write_contact_log(world)
     results = world.home.tmp / "dbt" / "target" / "run_results.json"
     results.parent.mkdir(parents=True)
     results.write_text("{}")
     os.utime(results, times=(OLD.timestamp(), OLD.timestamp()))
+
+
+def _write_contact_log(world: World) -> None:
+    """Ann's contact left the vault long ago, dan's lately; the log of the first is past its days."""
+    place = world.home.evidence / "contact_points"
+    place.mkdir(mode=0o700)
+    notes = ([("ann", True), ("bob", True), ("dan", True)], [("ann", False)], [("dan", False)])
+    for number, (rows, at) in enumerate(zip(notes, (OLD, OLD, AS_OF), strict=True), start=1):
+        tokens = [world.token(name, "phone") for name, _ in rows]
+        columns = [tokens, ["phone"] * len(rows), ["e164"] * len(rows), [is_there for _, is_there in rows]]
+        path = place / f"{number:08}.parquet"
+        pq.write_table(pa.table(columns, schema=contact_log.SCHEMA), path)
+        os.utime(path, times=(at.timestamp(), at.timestamp()))
 
 
 def _write_exports(world: World) -> None:

@@ -51,7 +51,8 @@ def run(settings: Settings, landing: Path | None, as_of: datetime | None, rebuil
     """Run tonight's build: landing files to lake, ledger, decisions, segments, checks, exports and report.
 
     A failed or killed build leaves the published generation in force. Where every input is that of the generation in
-    force, it is verified byte for byte and not built again. Exit code 3: good, but files were refused."""
+    force, it is verified byte for byte and not built again. It ends with the purge of what is past its days. Exit code
+    3: good, but files were refused; 7: good, but something past its days waits (`assent retention plan`)."""
     from orchestration.defs import notes
     from orchestration.defs.launch import launch_build
 
@@ -62,7 +63,11 @@ def run(settings: Settings, landing: Path | None, as_of: datetime | None, rebuil
     site = launch_build(settings, as_of=as_of, now=datetime.now(UTC), is_rebuild=rebuild, say=progress())
     summary = built_summary(site.home.evidence, site.home.tmp)
     click.echo(json.dumps(summary, ensure_ascii=False, indent=2) if as_json else told(summary, site.home.root))
-    refused = sum(counts.get("refused_files", 0) for counts in notes.all_counts(site.home).values())
+    counted = notes.all_counts(site.home)
+    if not counted.get("retention", {}).get("is_good"):
+        click.echo("retention: not all that is past its days is gone; see `assent retention plan`", err=True)
+        return int(ExitCode.RETENTION)
+    refused = sum(counts.get("refused_files", 0) for counts in counted.values())
     return int(ExitCode.REFUSED_INPUT if refused else ExitCode.OK)
 
 

@@ -68,6 +68,15 @@ def moment(context: dg.AssetExecutionContext | dg.OpExecutionContext, site: Site
     return Moment(min(end_of_day(site, key), now) if key else now, now)
 
 
+def wall_clock_of(context: dg.AssetExecutionContext) -> datetime:
+    """When the run was really asked for, whatever its tags or a demo's world say."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    if record is None:
+        raise stop("the run has no record, so it has no clock")
+    created: datetime = record.create_timestamp
+    return created.astimezone(UTC)
+
+
 def is_rebuild(context: dg.AssetExecutionContext) -> bool:
     """Was a full build asked for, whatever is in force? Any value of the tag asks."""
     return REBUILD_TAG in context.run.tags

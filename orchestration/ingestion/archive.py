@@ -1,6 +1,6 @@
 """What becomes of a landing file once its manifest is durable: kept, deleted, or kept encrypted for some days.
 
-A landing folder outside the home is not ours: it is read only."""
+A landing folder outside the home is not ours: it is read only. The encrypted copy goes with the nightly purge."""
 
 from __future__ import annotations
 
@@ -42,18 +42,6 @@ def after_ingest(
 def not_kept(rule: AfterIngest) -> AfterIngest:
     """The rule for a file that names somebody who was erased: no copy of it is kept, plain or encrypted."""
     return rule.model_copy(update={"action": "delete", "keep_days": None})
-
-
-def expire(home: Home, source: str, today: date) -> int:
-    """Deletes encrypted copies whose days are over; `today` is the earlier of `as_of` and the wall clock."""
-    expired = [
-        path
-        for path in (home.archive / source).glob("*.sealed")
-        if (until := path.name.split(".")[1]) != FOREVER and date.fromisoformat(until) < today
-    ]
-    for path in expired:
-        path.unlink()
-    return len(expired)
 
 
 def read_archived(keys: Keys, path: Path) -> Iterator[bytes]:

@@ -70,7 +70,6 @@ def ingest_source(
             run.feed(con, feed)
     forget_refusals(home, source.name, but=run.refused)
     arrivals.check_day(home, source, landing, as_of=as_of, zone=policy.organisation.zone)
-    archive.expire(home, source.name, min(now, as_of).date())
     return run.report
 
 

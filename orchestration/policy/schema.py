@@ -274,7 +274,7 @@ class DatasetDays(Strict):
 
     quarantine: Days  # from the end of the day that the file is of
     vault: Days  # from when no purpose permitted any longer to contact the person
-    deliveries: Days  # from the delivery or removal that is noted, as tokens
+    deliveries: Days  # from the delivery, the removal, or the contact's end, which are noted as tokens
     exports: Days  # from the end of their validity
     generations: Days  # from their T; the one in force stays until another is
     dbt: Days  # from the end of the run: compiled SQL and results

@@ -21,10 +21,11 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.retention import run_history
-from orchestration.retention.facts import OTHERS, Known, is_held
+from orchestration.retention.facts import OTHERS, Known, contact_notes, is_held
 from orchestration.retention.plan import Item
 from orchestration.retention.rewrite import remove_rows, unlink_files
 from orchestration.retention.settle import remove_due
+from orchestration.retention.strip import Strip, strip
 from orchestration.retention.swap import swap_in_place
 from orchestration.warehouse.publish import published, release_path
 
@@ -92,13 +93,11 @@ def _contacts(going: Going, items: Sequence[Item]) -> int:
     contacts = going.known.contacts
     if contacts is None:
         return 0
-    gone = 0
+    days = pc.fill_null(pc.strftime(contacts["since"], format="%Y-%m-%d"), "unknown")
+    of_them = pc.is_in(days, value_set=pa.array([item.name for item in items], pa.string()))
+    free = contacts.filter(pc.and_(of_them, pc.is_null(contacts["held_by"])))
     with Vault(going.home, going.keys) as vault:
-        for item in items:
-            day = pc.fill_null(pc.strftime(contacts["since"], format="%Y-%m-%d"), "unknown")
-            of_day = contacts.filter(pc.and_(pc.equal(day, item.name), pc.is_null(contacts["held_by"])))
-            gone += vault.delete(of_day["token"].to_pylist())
-    return gone
+        return vault.erase(free["token"].to_pylist())
 
 
 def _logs(going: Going, items: Sequence[Item]) -> int:
@@ -107,6 +106,25 @@ def _logs(going: Going, items: Sequence[Item]) -> int:
     ]
     swap_in_place(going.home, there, "retention", now=going.now)
     return sum(rows for _, rows, _ in there)
+
+
+def _contact_log(going: Going, items: Sequence[Item]) -> int:
+    """The rows of contact points that left: the numbered files stay, since the builds count them."""
+    rows = contact_notes(going.home)
+    last = pa.array([int(item.name) for item in items], pa.int64())
+    of_them = rows.filter(pc.and_(pc.invert(rows["is_there"]), pc.is_in(rows["last"], value_set=last)))
+    what = Strip(pc.unique(of_them["token"].combine_chunks()), ("token",))
+    folder = going.home.tmp / "retention"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    changes = []
+    for path in sorted((going.home.evidence / "contact_points").glob("*.parquet")):
+        lost = strip(path, what, folder / path.name, keep_empty=True)
+        if lost is not None:
+            changes.append((path, lost.rows, lost.rest))
+    swap_in_place(going.home, changes, "retention", now=going.now)
+    shutil.rmtree(folder)
+    return sum(rows for _, rows, _ in changes)
 
 
 def _files(going: Going, items: Sequence[Item]) -> int:
@@ -173,6 +191,7 @@ DELETIONS: dict[str, Callable[[Going, Sequence[Item]], int]] = {
     "vault": _contacts,
     "deliveries": _logs,
     "removals": _logs,
+    "contact_points": _contact_log,
     "exports": _exports,
     "generations": _generations,
     "dbt": _dbt,

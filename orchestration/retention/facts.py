@@ -67,6 +67,7 @@ def collect(home: Home, policy: Policy, known: Known, clock: datetime) -> list[I
         *_quarantine(home, policy, zone),
         *_archived(home),
         *_logs(home),
+        *_contact_log(home),
         *_exports(home),
         *_generations(home),
         *_dbt(home),
@@ -216,6 +217,46 @@ def _logs(home: Home) -> Iterator[Item]:
             last = pc.max(pq.read_table(path, columns=["delivered_at"])["delivered_at"]).as_py()
             if last is not None:
                 yield Item(dataset, path.relative_to(home.root).as_posix(), _utc(last), _rows(path))
+
+
+def _contact_log(home: Home) -> Iterator[Item]:
+    """Contact points that have left the vault, by the note that says so: from the T of the first build that knew it.
+    Those that are there have no age."""
+    rows = contact_notes(home)
+    left = rows.filter(pc.invert(rows["is_there"]))
+    for note in sorted(set(left["last"].to_pylist())):
+        count = sum_of(pc.equal(left["last"], note))
+        yield Item("contact_points", f"{note:08}", _first_known(home, note), count)
+    if rows.num_rows > left.num_rows:
+        yield Item("contact_points", "there", NEVER, rows.num_rows - left.num_rows)
+
+
+def contact_notes(home: Home) -> pa.Table:
+    """Every row of the log of contact points: its token, the last note of that token, and what that says."""
+    files = sorted((home.evidence / "contact_points").glob("*.parquet"))
+    tables = [pq.read_table(path, columns=["token", "is_there"]) for path in files]
+    noted = [
+        t.append_column("note", pa.array([int(p.stem)] * t.num_rows, pa.int64()))
+        for p, t in zip(files, tables, strict=True)
+    ]
+    if not noted:
+        return pa.table({"token": pa.array([], pa.string()), "last": [], "is_there": pa.array([], pa.bool_())})
+    rows = pa.concat_tables(noted)
+    last = rows.group_by("token").aggregate([("note", "max")]).rename_columns({"note_max": "last"})
+    latest = last.join(rows, keys=["token", "last"], right_keys=["token", "note"])
+    return rows.select(["token"]).join(latest, keys="token")
+
+
+def _first_known(home: Home, note: int) -> datetime:
+    """T of the first generation that saw the note; without one, when it was written."""
+    known = []
+    for path in home.evidence.glob("*/inputs.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found = json.loads(path.read_bytes())
+            if found["contact_note"] >= note:
+                known.append(datetime.fromisoformat(found["as_of"]))
+    written = (home.evidence / "contact_points" / f"{note:08}.parquet").stat().st_mtime
+    return min(known, default=datetime.fromtimestamp(written, UTC))
 
 
 def _exports(home: Home) -> Iterator[Item]:

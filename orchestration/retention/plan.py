@@ -18,7 +18,7 @@ from orchestration.policy.tables import retention_days
 # In the order in which they go: what was delivered before what was removed again, so that a kill between the two lists
 # too many removals, never too few; copies of what the lake holds after the lake.
 DATASETS = (
-    "touchpoints", "settled", "links", "quarantine", "archive", "vault", "deliveries", "removals",
+    "touchpoints", "settled", "links", "quarantine", "archive", "vault", "deliveries", "removals", "contact_points",
     "exports", "generations", "dbt", "runs", "backups",
 )  # fmt: skip
 # What can be made again, is meant to end whole, or got its last day when it was written, needs no second look.
@@ -145,7 +145,7 @@ def days_of(policy: Policy, dataset: str, source: str | None = None) -> int | No
         return retention.late_consent_window_days
     if dataset == "archive":
         return next((s.after_ingest.keep_days for s in policy.sources.sources if s.name == source), None)
-    name = "deliveries" if dataset == "removals" else dataset
+    name = "deliveries" if dataset in ("removals", "contact_points") else dataset  # the logs of who was reached
     return int(getattr(retention.datasets, name))
 
 

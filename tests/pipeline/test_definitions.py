@@ -27,7 +27,7 @@ from orchestration.home import Home
 from orchestration.settings import Settings
 from tests.pipeline.conftest import AS_OF
 
-STAGES = {"policy", "ingestion", "consent", "identity", "warehouse", "exports", "evidence"}
+STAGES = {"policy", "ingestion", "consent", "identity", "warehouse", "exports", "evidence", "retention"}
 GROUPS = STAGES | {"staging", "intermediate", "marts", "governance"}
 
 
@@ -69,7 +69,7 @@ def test_groups_read_from_left_to_right(definitions: dg.Definitions) -> None:
         above[node.group_name] |= {graph.get(key).group_name for key in node.parent_keys} - {node.group_name}
     order = list(TopologicalSorter(above).static_order())
     assert order[0] == "policy"
-    assert order[-2:] == ["exports", "evidence"]
+    assert order[-3:] == ["exports", "evidence", "retention"]
 
 
 def test_crashed_run_is_tried_again_whole(definitions: dg.Definitions) -> None:
@@ -78,10 +78,14 @@ def test_crashed_run_is_tried_again_whole(definitions: dg.Definitions) -> None:
         assert definitions.resolve_job_def(job).tags["dagster/retry_strategy"] == "ALL_STEPS"
 
 
-def test_every_check_blocks_but_the_refused_file(definitions: dg.Definitions) -> None:
+def test_every_check_blocks_but_those_of_what_comes_in_and_goes(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     lenient = {key.name for key in graph.asset_check_keys if not graph.get(key).blocking}
-    assert lenient == {"no_file_was_refused"}
+    assert lenient == {
+        "no_file_was_refused",
+        "stored_columns_are_those_of_todays_policy",
+        "nothing_waits_past_its_days",
+    }
     assert len(graph.asset_check_keys) > 100
 
 

@@ -18,16 +18,25 @@ from orchestration.policy.loader import load_policy
 from orchestration.warehouse import archive
 from orchestration.warehouse.gate import file_sha256
 from tests.homes import copy_home
-from tests.pipeline.conftest import Finished, assent
+from tests.pipeline.conftest import AS_OF, Finished, assent
 from tests.pipeline.test_withdrawal import PERSONA, withdraw
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def later(landed: Path, built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built home after a withdrawal that came later, an export, and a batch that landed later."""
-    home = copy_home(built[0], tmp_path_factory.mktemp("later") / "home")
+def settled(built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """The built home built again: the first build ended with a purge; this one reads what that left, purges nothing."""
+    home = copy_home(built[0], tmp_path_factory.mktemp("settled") / "home")
+    done = assent(home, "run", "--as-of", AS_OF, "--json")
+    assert done.code == 0, done.err
+    return home, done
+
+
+@pytest.fixture(scope="module")
+def later(landed: Path, settled: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That home after a withdrawal that came later, an export, and a batch that landed later."""
+    home = copy_home(settled[0], tmp_path_factory.mktemp("later") / "home")
     assert withdraw(home).code == 0
     assert assent(home, "export").code == 0
     lines = (landed / "landing" / "app" / "events-2026-11-20.jsonl").read_text().splitlines()
@@ -58,12 +67,12 @@ def replayed(home: Path, code: int) -> dict[str, Any]:
 
 
 def test_replay_is_equal_whatever_came_later_and_leaves_only_its_record(
-    built: tuple[Path, Finished], later: Path
+    settled: tuple[Path, Finished], later: Path
 ) -> None:
     before = left_behind(later)
     found = replayed(later, 0)
     assert (found["status"], found["problems"], found["tables"]) == ("equal", [], {})
-    assert found["content_hash_now"] == found["content_hash_then"] == built[1].json()["content_hash"]
+    assert found["content_hash_now"] == found["content_hash_then"] == settled[1].json()["content_hash"]
     assert found["files"] > 100 and found["compared_with"] == "file"
     new = left_behind(later) - before
     (record,) = [name for name in new if "/replays/" in name]
@@ -132,9 +141,9 @@ def halve(home: Path, path: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def purged(built: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built home after one file was erased and another settled, both noted."""
-    home = copy_home(built[0], tmp_path_factory.mktemp("purged") / "home")
+def purged(settled: tuple[Path, Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settled home after one file was erased and another settled again, both noted."""
+    home = copy_home(settled[0], tmp_path_factory.mktemp("purged") / "home")
     erased, settled = some_files(home)[:2]
     note_removed(Home(home), "erasure", [RemovedFile(path=erased["path"], rows=erased["rows"])], now=NOW)
     (home / erased["path"]).unlink()

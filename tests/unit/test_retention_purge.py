@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -26,6 +27,7 @@ from orchestration.retention.plan import DATASETS
 from orchestration.retention.purge import At, PurgeReport, look, purge
 from orchestration.retention.steps import Steps
 from orchestration.settings import Settings
+from orchestration.warehouse import contact_log
 from orchestration.warehouse.publish import published
 from tests import retention_world
 from tests.killed import in_child
@@ -34,7 +36,7 @@ from tests.retention_world import CLOCK, GENERATION, HELD, OLD_BATCH, YOUNG_BATC
 # Part → units that are due in the world of these tests; the row of the one under legal hold is not.
 DUE = {
     "touchpoints:web": 4, "settled:web": 2, "links": 1, "quarantine": 1, "archive:wechat": 1, "vault": 1,
-    "deliveries": 1, "removals": 1, "exports": 1, "generations": 1, "dbt": 1, "backups": 1,
+    "deliveries": 1, "removals": 1, "contact_points": 2, "exports": 1, "generations": 1, "dbt": 1, "backups": 1,
 }  # fmt: skip
 GOES = {name: units for name, units in DUE.items() if units}
 
@@ -122,6 +124,18 @@ def test_replay_is_told_of_every_file_that_went(made: Retained) -> None:
     named = {file.path for removal in notes_of_removal(made.home) for file in removal.files}
     assert {f"lake/links/{OLD_BATCH}.parquet", f"lake/web/day=2024-01-10/{OLD_BATCH}.parquet"} <= named
     assert any(name.startswith("evidence/deliveries/") for name in named)
+
+
+def test_log_of_contacts_forgets_who_left_and_keeps_its_numbers(made: Retained) -> None:
+    """The builds count its files; whom an old one saw is no longer known, who is there and who left lately is."""
+    purge(made.at())
+    assert [path.stem for path in sorted((made.home.evidence / "contact_points").iterdir())] == [
+        "00000001", "00000002", "00000003",
+    ]  # fmt: skip
+    with duckdb.connect() as con:
+        points = [contact_log.contact_points_of(con, made.home, number)["token"].to_pylist() for number in (1, 2, 3)]
+    bob, dan = made.world.token("bob", "phone"), made.world.token("dan", "phone")
+    assert [sorted(tokens) for tokens in points] == [sorted([bob, dan]), sorted([bob, dan]), [bob]]
 
 
 @pytest.mark.fault("H7")
