@@ -36,14 +36,15 @@ def minimise(settings: Settings, is_plan: bool, as_json: bool) -> None:
     from orchestration.retention.reminimise import plan, reminimise
 
     home, policy = Home.open(settings.home, create=False), load_policy(settings.policy_dir)
-    keys = Keys.open(home)
+    keys, at = Keys.open(home), settings.ledger_at
     with home.lock():
-        lines = plan(home, policy, keys)
+        lines = plan(home, policy, keys, at)
         is_due = any(line.changes for line in lines)
         if not as_json:
             _tell(lines)
-        done = reminimise(home, policy, keys, now=datetime.now(UTC)) if is_due and not is_plan else {}
-        left = [line for line in plan(home, policy, keys) if line.changes] if done else []
+        is_done = is_due and not is_plan
+        done = reminimise(home, policy, keys, now=datetime.now(UTC), ledger_at=at) if is_done else {}
+        left = [line for line in plan(home, policy, keys, at) if line.changes] if done else []
     if left:
         raise HomeError("files were not all rewritten", where=left[0].source, remedy="Run `assent minimise` again")
     if as_json:

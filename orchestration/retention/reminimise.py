@@ -31,8 +31,11 @@ from orchestration.ingestion.minimise import event_sql
 from orchestration.ingestion.quoting import ident, texts
 from orchestration.policy.schema import Policy, Source
 from orchestration.retention.coarser import ColumnFate, Fate, fates, stranger_sql, subject_sql
+from orchestration.retention.held import held_tokens
+from orchestration.retention.holding import files_holding
 from orchestration.retention.steps import Steps
 from orchestration.retention.swap import Change, swap, sweep
+from orchestration.settings import IN_HOME, LedgerAt
 
 KIND = "minimise"
 AT_ONCE = 64  # files aside before they are swapped: it bounds the disk that a pass needs
@@ -46,6 +49,8 @@ WHY_ROWS = {
     "raw_event": "policy names the event no longer: it goes",
     "subject_token": "policy takes that identifier no longer: the next of the row is its subject, else nobody",
 }
+EVERY = "*"
+WHY_HELD = "a legal hold, or a restriction of somebody with a row in them, defers what policy keeps no longer of these"
 VAULT = "vault"
 OF_VAULT = "contacts/vault"  # a step of its own: no source has such a name
 WHY_CONTACT = "policy keeps no contact details of that kind any longer: they go, and with them the keys that open them"
@@ -71,12 +76,33 @@ class PlanLine:
         return asdict(self)
 
 
-def plan(home: Home, policy: Policy, keys: Keys) -> list[PlanLine]:
+@dataclass(frozen=True)
+class _Pass:
+    """What the steps of one pass share. `held`: tokens whose files and contact details stay as they are (F10)."""
+
+    con: duckdb.DuckDBPyConnection
+    home: Home
+    policy: Policy
+    held: pa.Array
+
+    def files(self, source: Source) -> tuple[list[Path], list[Path]]:
+        """The source's files that may be written again, and those that a hold defers."""
+        files = lake_files(self.home, source.name)
+        if source.name in self.policy.retention.legal_holds:
+            return [], files
+        names = {path.relative_to(self.home.lake).as_posix(): path for path in files}
+        held = set(files_holding(self.con, self.home.lake, list(names), self.held)) if len(self.held) else set()
+        return [p for n, p in names.items() if n not in held], [p for n, p in names.items() if n in held]
+
+
+def plan(home: Home, policy: Policy, keys: Keys, ledger_at: LedgerAt = IN_HOME) -> list[PlanLine]:
     """What a pass would change now, counted; reads only."""
+    held = held_tokens(home, policy, keys, ledger_at)
     with connection(home, policy, keys) as con:
-        lines = [line for source in policy.sources.sources for line in _plan_source(con, home, policy, source)]
+        at = _Pass(con, home, policy, held)
+        lines = [line for source in policy.sources.sources for line in _plan_source(at, source)]
     with Vault(home, keys) as vault:
-        kept = _stale_contacts(vault, policy)
+        kept = _stale_contacts(vault, policy, held)
     counted = Counter(str(kind) for kind in kept["kind"].to_pylist())
     return [*lines, *(PlanLine(VAULT, k, "dropped", None, 1, n, WHY_CONTACT) for k, n in sorted(counted.items()))]
 
@@ -87,38 +113,48 @@ def stale_columns(home: Home, policy: Policy, source: Source) -> int:
     return sum(fate.fate != "kept" for fate in fates(policy, source, sorted(columns)))
 
 
-def reminimise(home: Home, policy: Policy, keys: Keys, *, now: datetime) -> dict[str, dict[str, int]]:
+def reminimise(
+    home: Home, policy: Policy, keys: Keys, *, now: datetime, ledger_at: LedgerAt = IN_HOME
+) -> dict[str, dict[str, int]]:
     """Applies it source by source, resumably, and returns what each source's files lost. A pass that was begun under
     another policy is ended by this one, which looks at every file."""
     sources = {source.name: source for source in policy.sources.sources}
     work = f"{KIND}-{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    held = held_tokens(home, policy, keys, ledger_at)
     with Steps(home) as steps, connection(home, policy, keys) as con:
+        at = _Pass(con, home, policy, held)
         before = steps.works(KIND)
         steps.begin(work, KIND, [*sources, OF_VAULT], now)
         for name in steps.pending(work):
-            is_vault = name == OF_VAULT
-            counts = _empty_vault(home, policy, keys) if is_vault else _apply(con, home, policy, sources[name], now)
+            counts = _empty_vault(at, keys) if name == OF_VAULT else _apply(at, sources[name], now)
             steps.done(work, name, counts, now)
         for other in before:
             steps.forget(other.work_id)
         return steps.counts(work)
 
 
-def _stale_contacts(vault: Vault, policy: Policy) -> pa.Table:
+def _stale_contacts(vault: Vault, policy: Policy, held: pa.Array) -> pa.Table:
     """The entries whose kind is no contact kind of today: its plain values would not be kept."""
     points = vault.contact_points_arrow()
     allowed = [kind.name for kind in policy.organisation.identifier_kinds if kind.contact]
-    return points.filter(pc.invert(pc.is_in(points["kind"], value_set=pa.array(allowed, pa.string()))))
+    stays = pc.or_(
+        pc.is_in(points["kind"], value_set=pa.array(allowed, pa.string())), pc.is_in(points["token"], value_set=held)
+    )
+    return points.filter(pc.invert(stays))
 
 
-def _empty_vault(home: Home, policy: Policy, keys: Keys) -> dict[str, int]:
-    with Vault(home, keys) as vault:
-        tokens = _stale_contacts(vault, policy)["token"].to_pylist()
+def _empty_vault(at: _Pass, keys: Keys) -> dict[str, int]:
+    with Vault(at.home, keys) as vault:
+        tokens = _stale_contacts(vault, at.policy, at.held)["token"].to_pylist()
         return {"files": int(bool(tokens)), "columns": 0, "values": vault.erase(tokens) if tokens else 0}
 
 
-def _plan_source(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, source: Source) -> Iterator[PlanLine]:
-    files = {path: pq.read_schema(path).names for path in lake_files(home, source.name)}
+def _plan_source(at: _Pass, source: Source) -> Iterator[PlanLine]:
+    con, policy = at.con, at.policy
+    free, deferred = at.files(source)
+    if held := [path for path in deferred if _changing(policy, source, path)]:
+        yield PlanLine(source.name, EVERY, "kept", None, len(held), 0, WHY_HELD)
+    files = {path: pq.read_schema(path).names for path in free}
     columns = sorted({column for there in files.values() for column in there})
     for fate in fates(policy, source, columns):
         having = [path for path, there in files.items() if fate.column in there]
@@ -153,11 +189,12 @@ def _reader(files: Sequence[Path]) -> str:
     return f"read_parquet({texts(files)}, union_by_name = true, hive_partitioning = false, filename = true)"
 
 
-def _apply(con: duckdb.DuckDBPyConnection, home: Home, policy: Policy, source: Source, now: datetime) -> dict[str, int]:
+def _apply(at: _Pass, source: Source, now: datetime) -> dict[str, int]:
     """Writes the source's files again without what policy takes no longer, and says how many files and values."""
+    con, home, policy = at.con, at.home, at.policy
     sweep(home)
-    lines = [line for line in _plan_source(con, home, policy, source) if line.changes]
-    files = lake_files(home, source.name)
+    lines = [line for line in _plan_source(at, source) if line.changes]
+    files, _ = at.files(source)
     rows = set[str]().union(*(_hits(con, files, is_hit) for is_hit in _by_row(policy, source).values()))
     todo = [path for path in files if str(path) in rows or _changing(policy, source, path)]
     with _aside(home) as folder:

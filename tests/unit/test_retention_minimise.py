@@ -10,10 +10,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from orchestration.consent.ledger import open_ledger
+from orchestration.consent.models import Record, Subject
+from orchestration.errors import AssentError
 from orchestration.evidence.removed import notes_of_removal
 from orchestration.evidence.survey import survey
 from orchestration.identity.pseudonymise import Tokeniser
@@ -22,7 +26,7 @@ from orchestration.ingestion.lake import lake_files, link_files, manifests
 from orchestration.policy.schema import Minimisation, Sources
 from orchestration.retention import commands_minimise, reminimise, swap
 from orchestration.retention.steps import Steps
-from orchestration.settings import load_settings
+from orchestration.settings import IN_HOME, load_settings
 from orchestration.warehouse import archive
 from tests.unit.ingestion_world import NOW, VERBS, World, row
 
@@ -182,6 +186,54 @@ def test_event_that_policy_names_no_longer_goes(world: World) -> None:
     assert plan(world)["raw_event"].values == 6
     apply(world)
     assert world.lake("DISTINCT raw_event") == [(None,)]
+
+
+@pytest.mark.fault("F10")
+def test_source_under_legal_hold_is_deferred(world: World) -> None:
+    govern(world, note="drop")
+    retention = world.policy.retention.model_copy(update={"legal_holds": ("shop_src",)})
+    free, world.policy = world.policy, world.policy.model_copy(update={"retention": retention})
+    assert [(line.column, line.fate, line.files) for line in plan(world).values()] == [(reminimise.EVERY, "kept", 2)]
+    before = world.lake()
+    assert apply(world)["shop_src"]["files"] == 0
+    assert world.lake() == before
+    world.policy = free
+    assert apply(world)["shop_src"]["files"] == 2, "once the hold is over"
+
+
+@pytest.mark.fault("F10")
+def test_files_with_somebody_under_hold_are_deferred(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number 9 is on the third day only, and held: that file stays as it is, the others are written again."""
+    world.put("s-2026-01-03.jsonl", [row(9, id="e9", note="1990-05-17", at="2026-01-03T10:00:00+08:00")])
+    world.ingest()
+    token = Tokeniser(world.keys).token("account", "shop", "a9")
+    monkeypatch.setattr(reminimise, "held_tokens", lambda *_: pa.array([token]))
+    govern(world, note="drop")
+    found = plan(world)
+    assert (found["note"].files, found[reminimise.EVERY].files) == (2, 1)
+    apply(world)
+    (held,) = [path for path in lake_files(world.home, "shop_src") if "note" in pq.read_schema(path).names]
+    assert "day=2026-01-03" in held.parts
+    assert pq.read_table(held)["note"].to_pylist() == ["1990-05-17"]
+
+
+@pytest.mark.fault("F10")
+def test_hold_on_record_is_known_and_ends(world: World) -> None:
+    """By the ledger alone nobody can say what else is theirs: the pass stops until a build has."""
+    subject = Subject(Tokeniser(world.keys).token("account", "shop", "a1"), "account", "shop")
+
+    def say(state: str, hours: int) -> None:
+        at = NOW + timedelta(hours=hours)
+        record = Record(event_id=f"h{hours}", type="status", feed="desk", effective_at=at, subject=subject,
+                        controller="shop", fact="legal_hold", state=state)  # fmt: skip
+        with open_ledger(world.home, world.keys, IN_HOME) as (ledger, _):
+            ledger.append([record], at)
+
+    say("on", 1)
+    with pytest.raises(AssentError, match="Run `assent run` first"):
+        plan(world)
+    say("off", 2)
+    assert plan(world) == {}
 
 
 def test_manifests_notes_and_replay_explain_the_difference(world: World) -> None:
