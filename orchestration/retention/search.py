@@ -7,7 +7,6 @@ a passphrase, so they are named, not searched. Not here: forms of what is looked
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -36,7 +35,7 @@ class Found:
 
     files: int = 0
     bytes: int = 0
-    readings: Counter[str] = field(default_factory=Counter)
+    readings: dict[str, int] = field(default_factory=dict)  # by how they were read
     hits: dict[str, list[str]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     sealed_copies: list[str] = field(default_factory=list)  # backups: sealed with a passphrase, so not searched
@@ -51,6 +50,9 @@ class Found:
     @property
     def is_clean(self) -> bool:
         return self.is_sound and not self.hits
+
+    def read(self, how: str) -> None:
+        self.readings[how] = self.readings.get(how, 0) + 1
 
     def hit(self, where: str, what: str) -> None:
         if what not in self.hits.setdefault(where, []):
@@ -93,7 +95,7 @@ class Search:
         where = path.relative_to(root.parent).as_posix()
         try:
             for how, data in readings(self._site.home, path):
-                found.readings[how] += 1
+                found.read(how)
                 found.bytes += len(data) if how == "bytes" else 0
                 for name in needles.found(data):
                     if name == "control":
@@ -109,14 +111,14 @@ class Search:
     def _look_into_sealed(self, needles: Needles, found: Found, control: Control, seen: set[Path]) -> None:
         root = self._site.home.root.parent
         for path, text in sealed_texts(self._site):
-            found.readings["opened"] += 1
+            found.read("opened")
             if path in control.planted:
                 if control.line in text:
                     seen.add(path)
             elif self._traces.names(text):
                 found.hit(path.relative_to(root).as_posix(), "named in what is sealed")
         for path, (how, data) in sealed_values(self._site):
-            found.readings[how] += 1
+            found.read(how)
             for name in needles.found(data):
                 found.hit(_relative(path, root), f"{name} in what is sealed")
         if details := details_of(self._site, self._person.refs):
@@ -165,7 +167,6 @@ def write_evidence(site: Site, request: str, search: Search, found: Found, *, va
         "is_clean": found.is_clean,
         "is_sound": found.is_sound,
         **asdict(found),
-        "readings": dict(sorted(found.readings.items())),
     }
     folder = site.home.evidence / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
