@@ -1,6 +1,7 @@
-"""Stage retention: the purge that ends every build. It comes after publication and never stands in its way."""
+"""Stage retention: the purge and the erasures that end every build, after publication and never in its way."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
 
@@ -12,7 +13,9 @@ from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.errors import AssentError
 from orchestration.retention.commands import told
+from orchestration.retention.erasure import Erased, erase_due
 from orchestration.retention.purge import At, PurgeReport, purge
+from orchestration.retention.respond import Site as RequestSite
 
 GROUP = "retention"
 NOTE = "retention"  # of the step, for the command line
@@ -58,8 +61,12 @@ def deletions(site: Site) -> dg.AssetsDefinition:
             ledger_at=site.settings.ledger_at,
         )
         report = attempt(lambda: _purge(site, clocks))
+        erased = attempt(lambda: _erase(site, at.now))
         counts: dict[str, int] = {"is_done": 0} if report is None else report.counts()
-        is_good = report is not None and report.is_good
+        if erased is not None:
+            counts |= {"erased": sum(one.is_done for one in erased)}
+            counts |= {"erasures_waiting": sum(not one.is_done for one in erased)}
+        is_good = report is not None and report.is_good and erased is not None
         notes.leave(site.home, NOTE, counts={"is_good": int(is_good), **counts})
         metadata: dict[str, Measured] = dict(counts)
         yield dg.MaterializeResult(asset_key=key, metadata=measured(metadata))
@@ -72,6 +79,21 @@ def deletions(site: Site) -> dg.AssetsDefinition:
         )
 
     return delete
+
+
+def _erase(site: Site, now: datetime) -> list[Erased] | None:
+    """Goes on with every erasure that is due: one waits for the generation that the next build publishes without the
+    person. None where it could not."""
+    at = RequestSite(site.home, site.policy, site.keys, site.settings.ledger_at)
+    try:
+        erased = erase_due(at, now=now, erase_url=site.settings.ledger_owner_url)
+    except AssentError as error:
+        site.say(f"erasure    FAILED: {error}")
+        return None
+    for one in erased:
+        state = one.request.state if one.is_done else f"still to do: {', '.join(one.pending)}"
+        site.say(f"erasure    {one.request.id}: {state}")
+    return erased
 
 
 def _purge(site: Site, at: At) -> PurgeReport | None:

@@ -49,7 +49,7 @@ def erase(
     REQUEST. It goes on where it was stopped, and is done when a build without the person is published.
 
     The order: `assent request erase`, `request confirm`, and after the time to undo `assent erase`, `assent run`,
-    `assent erase`. Exit code 1 while something is still to do.
+    `assent erase`; each build does it too, when it has published. Exit code 1 while something is still to do.
 
     --verify searches the home, its anchor and further folders, opened and unpacked, and writes signed evidence. Exit
     code 6 when anything is found, or the search did not find its own control."""
