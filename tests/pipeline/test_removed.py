@@ -1,0 +1,84 @@
+"""Erasure and retention in a home that was built: others' rows are what they were, and a replay says what is gone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from orchestration.home import Home
+from orchestration.ingestion.lake import lake_files, link_files
+from orchestration.policy.loader import load_policy
+from orchestration.retention import rewrite, settle
+from orchestration.warehouse.publish import connect_published
+from tests.homes import copy_home
+from tests.pipeline.conftest import AS_OF, Finished, assent
+
+NOW = datetime.fromisoformat(AS_OF)
+SOURCES = ("web", "app", "wechat", "in_store")
+BUSIEST = """
+select list(distinct i.token order by i.token) as tokens
+from intermediate.int_identifiers_resolved as i
+inner join intermediate.int_touchpoints_gated as t on i.person_key = t.person_key and i.controller = t.controller
+where not i.is_ambiguous
+group by i.person_key
+order by count(distinct t.source) desc, count(distinct t.touchpoint_key) desc, i.person_key
+limit 1
+"""
+
+
+def rows(home: Home) -> list[dict[str, Any]]:
+    """Every row of the lake and of its links."""
+    files = {source: lake_files(home, source) for source in SOURCES} | {"links": link_files(home)}
+    return [
+        {"place": place, **row}
+        for place, paths in files.items()
+        for row in duckdb.execute(
+            "from read_parquet(?, hive_partitioning = false, union_by_name = true)", [[str(path) for path in paths]]
+        ).to_arrow_table().to_pylist()
+    ]  # fmt: skip
+
+
+def keyed(found: list[dict[str, Any]], tokens: set[str]) -> dict[str, dict[str, Any]]:
+    """The rows of other people, by what names them; a further token of the erased is no cell of theirs any more."""
+    others: dict[str, dict[str, Any]] = {}
+    for row in found:
+        ends = [row[name] for name in ("subject_token", "token_a", "token_b") if name in row]
+        if not tokens & {*ends}:
+            cells = {name: None if value in tokens else value for name, value in row.items()}
+            others[row.get("touchpoint_key") or str(sorted(map(str, row.values())))] = cells
+    return others
+
+
+@pytest.mark.fault("F1", "H5")
+def test_others_rows_stay_identical_and_a_replay_says_exactly_what_is_gone(
+    built: tuple[Path, Finished], tmp_path: Path
+) -> None:
+    root = copy_home(built[0], tmp_path / "home")
+    home, policy, before = Home(root), load_policy(), rows(Home(root))
+    generation = built[1].json()["generation"]
+    with connect_published(home) as con:
+        ((tokens,),) = con.execute(BUSIEST).fetchall()
+    with home.lock():
+        due = settle.find_due(home, policy, now=NOW)
+        kept = settle.remove_due(home, due, now=NOW)
+        erased = rewrite.erase_tokens(home, pa.array(tokens), now=NOW)
+    assert erased.rows > 5 and erased.links > 5 and kept.rows == due.going.num_rows > 100
+
+    gone = {*due.going["touchpoint_key"].to_pylist()}
+    expected = {key: row for key, row in keyed(before, {*tokens}).items() if key not in gone}
+    assert keyed(rows(home), set()) == expected
+    assert {row["place"] for row in before} == {*SOURCES, "links"}
+
+    found = assent(root, "replay", "--generation", generation, "--json")
+    assert found.code == 0, found.err
+    told = found.json()
+    assert (told["status"], told["problems"]) == ("explained", [])
+    by_cause = told["rows_gone"]["touchpoints"]
+    assert sum(by_cause.values()) == erased.rows + kept.rows
+    assert told["rows_gone"]["links"] == {"erasure": erased.links}
+    assert {file["cause"] for file in told["files_missing"]} == {"erasure", "retention"}
