@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from orchestration.home import Home
 from orchestration.ingestion.lake import Manifest, batch_of, lake_files, link_files, write_manifests
-from orchestration.ingestion.layout import write_parquet, write_parts
+from orchestration.ingestion.layout import options, write_parquet, write_parts
 from orchestration.retention import rewrite
 from orchestration.warehouse.duckdb_settings import connect
 
@@ -157,9 +157,10 @@ def tokens_of(people: list[int]) -> pa.Array:
 
 
 def copy_lake(home: Home, target: Path) -> None:
-    """Every file read whole and written as ingestion writes it, one after the other over one target."""
+    """Every file read whole and written as it was encoded, one after the other over one target; without its filter."""
     for path in (*lake_files(home, SOURCE), *link_files(home)):
-        write_parquet(pq.ParquetFile(path).read(), target)
+        table = pq.ParquetFile(path).read()
+        pq.write_table(table, target, **options(table.column_names))
 
 
 def erase(home: Home, people: int, numbers: list[int]) -> rewrite.Removed:

@@ -6,12 +6,14 @@ Not here: which rows there are (`writer.py`), and removing any (`retention/rewri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from orchestration.ingestion.token_filter import NAME, filter_of
 
 # Measured on 2 M rows of 24 days (CPU time; a plain decode-and-encode copy takes 3.3 to 4 s), whole files / parts of
 # 16,384 / of 8,192: reading three columns 0.09 / 0.14 / 0.17 s, all columns 0.67 / 0.87 / 0.99 s, and erasing somebody
@@ -23,30 +25,39 @@ Key = tuple[Any, ...]
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """One file of the lake. Version 2 of the pages is read faster here, and smaller, than version 1; zstd beyond
-    level 1 costs more than it saves."""
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=1,
-        data_page_version="2.0",
-        use_dictionary=[name for name in table.column_names if name not in UNIQUE],
-        store_schema=False,
-    )
+    """One file of the lake, with the filter of its tokens."""
+    with pq.ParquetWriter(path, table.schema, **options(table.column_names)) as writer:
+        writer.write_table(table)
+        tokens = filter_of(table)
+        if tokens is not None:
+            writer.add_key_value_metadata({NAME: tokens})
     path.chmod(0o600)
 
 
-def write_parts(batches: Iterable[pa.RecordBatch], keys: int, folder: Path) -> Iterator[tuple[Path, int, Key, int]]:
-    """Writes rows that come in the order of their first `keys` columns, which are left out, then of subject. Yields
-    (file, rows, values of the keys, number of the part from 0)."""
-    for written, (key, number, table) in enumerate(_cut(batches, keys)):
+def options(columns: Sequence[str]) -> dict[str, Any]:
+    """How files of the lake are encoded. Version 2 of the pages is read faster here, and smaller, than version 1; zstd
+    beyond level 1 costs more than it saves."""
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "data_page_version": "2.0",
+        "use_dictionary": [name for name in columns if name not in UNIQUE],
+        "store_schema": False,
+    }
+
+
+def write_parts(
+    batches: Iterable[pa.RecordBatch], keys: int, folder: Path, *, whole: bool = False
+) -> Iterator[tuple[Path, int, Key, int]]:
+    """Writes rows that come in the order of their first `keys` columns, which are left out, then of subject; `whole`:
+    one file for each key. Yields (file, rows, values of the keys, number of the part from 0)."""
+    for written, (key, number, table) in enumerate(_cut(batches, keys, whole)):
         path = folder / f"{written}.parquet"
         write_parquet(table, path)
         yield path, table.num_rows, key, number
 
 
-def _cut(batches: Iterable[pa.RecordBatch], keys: int) -> Iterator[tuple[Key, int, pa.Table]]:
+def _cut(batches: Iterable[pa.RecordBatch], keys: int, whole: bool) -> Iterator[tuple[Key, int, pa.Table]]:
     """The last part of a key has up to half a part more, rather than a small file beside it."""
     held: list[pa.RecordBatch] = []
     current: Key | None = None
@@ -58,7 +69,7 @@ def _cut(batches: Iterable[pa.RecordBatch], keys: int) -> Iterator[tuple[Key, in
         current = key
         held.append(piece)
         rows += piece.num_rows
-        while rows >= ROWS_OF_A_PART * 3 // 2:
+        while not whole and rows >= ROWS_OF_A_PART * 3 // 2:
             table = pa.Table.from_batches(held)
             yield current, number, table.slice(0, ROWS_OF_A_PART)
             held, number, rows = table.slice(ROWS_OF_A_PART).to_batches(), number + 1, rows - ROWS_OF_A_PART

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -165,32 +164,20 @@ class BatchWriter:
             written.files[number].append(name)
             written.accepted[number] += rows
 
+    def _write_links(self, group: dict[int, Intake], folder: Path, written: Written) -> None:
+        columns = ", ".join(f"a.{name}" for name in LINK_COLUMNS.removesuffix(", batch").split(", "))
+        query = (
+            f"SELECT a.file_no AS p_file, {columns}, b.batch FROM {LINKS} AS a "
+            f"JOIN (VALUES {_batches(group)}) AS b (number, batch) ON a.file_no = b.number ORDER BY p_file, a.token_a"
+        )
+        folder.mkdir()
+        for path, _, (number,), _ in write_parts(self._read(query), 1, folder, whole=True):
+            name = f"links/{group[number].batch}.parquet"
+            written.moves.append((path, self.home.lake / name))
+            written.links[number] = name
+
     def _read(self, query: str) -> pa.RecordBatchReader:
         return self.con.execute(query).to_arrow_reader(ROWS_READ_AT_ONCE)
-
-    def _write_links(self, group: dict[int, Intake], folder: Path, written: Written) -> None:
-        columns = LINK_COLUMNS.removesuffix("batch")
-        query = f"SELECT file_no AS p_file, {columns} b.batch FROM {LINKS} AS a"
-        for path, _, part in self._copy(query, group, "p_file", folder):
-            name = f"links/{group[int(part['p_file'])].batch}.parquet"
-            written.moves.append((path, self.home.lake / name))
-            written.links[int(part["p_file"])] = name
-
-    def _copy(
-        self, query: str, group: dict[int, Intake], parts: str, folder: Path
-    ) -> Iterator[tuple[Path, int, dict[str, str]]]:
-        """One Parquet file per part: (file aside, rows, values of `parts`). One statement for a whole backlog.
-
-        Version 2 of the format is written 15% faster here, read 35% faster and 12% smaller than version 1."""
-        batched = f"{query} JOIN (VALUES {_batches(group)}) AS b (number, batch) ON a.file_no = b.number"
-        found = self.con.execute(
-            f"COPY ({batched}) TO {text(folder)} (FORMAT parquet, PARQUET_VERSION v2, PARTITION_BY ({parts}), "
-            "COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS)"
-        ).fetchall()
-        seen = [tuple(sorted(row[5].items())) for row in found]
-        if len(set(seen)) != len(seen):
-            raise AssertionError(f"{self.source.name}/{self.feed.name}: a part was written in pieces")
-        return ((Path(row[0]), int(row[1]), row[5]) for row in found)
 
 
 def _batches(group: dict[int, Intake]) -> str:

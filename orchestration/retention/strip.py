@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.ingestion.layout import write_parquet
 
+FEW_ROWS = 200
 FURTHER = "_token"  # the end of the name of a column with a further identifier (`ingestion/contracts.py`)
 
 
@@ -45,7 +47,7 @@ def strip(path: Path, what: Strip, aside: Path, *, keep_empty: bool = False) -> 
     """Writes what is left of `path` to `aside`; None, and no file, where it holds nothing of `what`."""
     before = pq.ParquetFile(path).read()
     is_gone = _is_any(before, what.keys, what.values)
-    rest = before.filter(pc.invert(is_gone))
+    rest = _without(before, is_gone)
     rest, cells = _blanked(rest, what)
     rows = before.num_rows - rest.num_rows
     if not rows and not cells:
@@ -54,6 +56,17 @@ def strip(path: Path, what: Strip, aside: Path, *, keep_empty: bool = False) -> 
         return Stripped(rows, cells, None)
     write_parquet(rest, aside)
     return Stripped(rows, cells, aside)
+
+
+def _without(table: pa.Table, is_gone: pa.ChunkedArray) -> pa.Table:
+    """Rows that go are few and lie together: what lies between them is taken as it is, which copies nothing."""
+    gone = np.flatnonzero(pc.fill_null(is_gone, False).to_numpy())
+    if len(gone) > FEW_ROWS:
+        return table.filter(pc.invert(is_gone))
+    ends, begins = [*gone.tolist(), table.num_rows], [0, *(gone + 1).tolist()]
+    return pa.concat_tables(
+        table.slice(at, end - at) for at, end in zip(begins, ends, strict=True) if end > at or at == 0
+    )
 
 
 def _is_any(table: pa.Table, columns: Sequence[str], values: pa.Array) -> pa.ChunkedArray:
