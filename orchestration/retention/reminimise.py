@@ -26,6 +26,7 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.ingestion.lake import lake_files, manifests
+from orchestration.ingestion.layout import write_parquet
 from orchestration.ingestion.load import connection
 from orchestration.ingestion.minimise import event_sql
 from orchestration.ingestion.quoting import ident, texts
@@ -225,8 +226,7 @@ def _write(
         con.unregister("stored")
     if after.num_rows != before.num_rows:
         raise AssertionError(f"{source.name}: a rewritten file has other rows")
-    pq.write_table(after, aside, compression="zstd", compression_level=1, store_schema=False)
-    aside.chmod(0o600)
+    write_parquet(after, aside)
     return Change(path.relative_to(home.lake).as_posix(), 0, aside)
 
 
