@@ -23,7 +23,7 @@ from orchestration.ingestion.lake import Manifest, write_manifests
 from orchestration.ingestion.links import LINK_COLUMNS
 from orchestration.ingestion.quarantine import quarantine_aside
 from orchestration.retention import respond
-from orchestration.retention.erasure import Erased, erase_due
+from orchestration.retention.due_erasures import Erased, erase_due
 from orchestration.retention.respond import Site
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult

@@ -36,7 +36,7 @@ class Moments:
 def main(home: str, now: str, moment: str) -> None:
     from orchestration.home import Home
     from orchestration.identity.keys import Keys
-    from orchestration.retention.erasure import erase_due
+    from orchestration.retention.due_erasures import erase_due
     from orchestration.retention.respond import Site
     from tests.generation_fixture import shrunk_policy
 

@@ -13,7 +13,7 @@ from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.errors import AssentError
 from orchestration.retention.commands import told
-from orchestration.retention.erasure import Erased, erase_due
+from orchestration.retention.due_erasures import Erased, erase_due
 from orchestration.retention.purge import At, PurgeReport, purge
 from orchestration.retention.respond import Site as RequestSite
 

@@ -16,7 +16,7 @@ from orchestration.errors import ExitCode
 from orchestration.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from orchestration.retention.erasure import Erased
+    from orchestration.retention.due_erasures import Erased
     from orchestration.retention.respond import Site
 
 
@@ -53,7 +53,7 @@ def erase(
 
     --verify searches the home, its anchor and further folders, opened and unpacked, and writes signed evidence. Exit
     code 6 when anything is found, or the search did not find its own control."""
-    from orchestration.retention.erasure import erase_due
+    from orchestration.retention.due_erasures import erase_due
     from orchestration.retention.respond import Site
 
     at = opened(context)

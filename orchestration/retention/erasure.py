@@ -1,14 +1,12 @@
-"""Erases people physically: every place that `STEPS` names, one after the other, resumable after a kill anywhere.
+"""Erases people physically: every place, one after the other; each step can be done again after a kill.
 
-"Physically erased" is said only when every step is done, and the last one waits for a build without the person. The
-ledger's chain keeps its records, which name nobody any more. Not here: who is meant (`subject.py`), the proof by a
-search of all bytes (`search.py`)."""
+The ledger's chain keeps its records, which name nobody any more; the last step waits for a build without the person.
+Not here: which steps are done (`due_erasures.py`), who is meant (`subject.py`), the proof by a search (`search.py`)."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -23,21 +21,17 @@ from orchestration.errors import AssentError
 from orchestration.exports.suppression import recall_suppression_files
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.identity.vault import Vault
-from orchestration.retention.copies import note_expired
 from orchestration.retention.generations import drop_generations, drop_working_copies, holds_any
 from orchestration.retention.lake_traces import batches_of
 from orchestration.retention.outbox import retract_exports
-from orchestration.retention.requests import Person, Request, RequestLog
+from orchestration.retention.requests import Person
 from orchestration.retention.respond import Site
 from orchestration.retention.rewrite import erase_tokens
 from orchestration.retention.sealed_files import drop_archived, drop_landed, strip_quarantine
-from orchestration.retention.steps import Steps
-from orchestration.retention.subject import count_kept, legal_holds
 from orchestration.retention.suppressions import Suppressions
 from orchestration.retention.traces import Traces
 from orchestration.warehouse.publish import published
 
-KIND = "erasure"
 Counts = Mapping[str, int]
 
 
@@ -45,22 +39,17 @@ class WaitingError(AssentError):
     """A step cannot be done yet; what was done stays done."""
 
 
-@dataclass(frozen=True)
-class Erased:
-    """How far one request is after this run."""
-
-    request: Request
-    is_done: bool
-    pending: tuple[str, ...]
-    why: str  # it waits
-
-
 class Erasure:
-    """The steps for one person. Each is idempotent: what it removed is not there the second time."""
+    """The steps for some people at once, by their requests: one pass over a place costs the same for one as for many.
+    Each is idempotent: what it removed is not there the second time."""
 
-    def __init__(self, site: Site, name: str, person: Person, now: datetime, *, erase_url: str | None = None) -> None:
-        self.site, self.name, self.person, self.now = site, name, person, now
-        self.home, self.keys, self.tokens, self.refs = site.home, site.keys, person.tokens, person.refs
+    def __init__(
+        self, site: Site, people: Mapping[str, Person], now: datetime, *, erase_url: str | None = None
+    ) -> None:
+        self.site, self.people, self.now = site, people, now
+        self.home, self.keys = site.home, site.keys
+        self.tokens = sorted({token for person in people.values() for token in person.tokens})
+        self.refs = sorted({ref for person in people.values() for ref in person.refs})
         self._erase_url = erase_url or site.ledger_at.url
 
     @property
@@ -88,7 +77,7 @@ class Erasure:
         with Vault(self.home, self.keys) as vault:
             plain = list(vault.get(self.tokens).values())
         hashed = [hashlib.sha256(value.encode()).hexdigest() for value in plain]  # as some destinations want contacts
-        pairs = {(one.kind, one.issuer) for one in self.person.identifiers}
+        pairs = {(one.kind, one.issuer) for person in self.people.values() for one in person.identifiers}
         return Traces(self.site.policy, self.keys, wanted.intersection, [*plain, *hashed], pairs)
 
     def suppress(self) -> Counts:
@@ -97,7 +86,7 @@ class Erasure:
             return {"identifiers": Suppressions(self.home, self.keys, anchor).add(self.tokens)}
 
     def outbox(self) -> Counts:
-        recalled = recall_suppression_files(self.home, self.name)
+        recalled = sum(recall_suppression_files(self.home, name) for name in self.people)
         return {"suppression_files": recalled, "exports": retract_exports(self.home, self.traces)}
 
     def quarantine(self) -> Counts:
@@ -155,66 +144,6 @@ class Erasure:
         if published(self.home) is not None and holds_any(self.home, self.tokens):
             raise WaitingError(
                 "the published generation still holds the person",
-                where=self.name,
                 remedy="Run `assent run`: it publishes one without them; then `assent erase` again",
             )
         return {"files": drop_generations(self.home, self.tokens)}
-
-
-def _held(site: Site, registry: SubjectRegistry, person: Person) -> list[str]:
-    with open_ledger(site.home, site.keys, site.ledger_at) as (ledger, _):
-        kept = count_kept(site.home, site.policy, site.keys, ledger, registry, person)
-        return legal_holds(ledger.subject_rows(person.refs) if person.refs else [], kept)
-
-
-def _done(erasure: Erasure, step: str) -> Counts:
-    failed = ""
-    try:
-        return erasure.steps[step]()
-    except OSError as error:
-        failed = error.strerror or type(error).__name__
-    raise AssentError(
-        f"the step {step} could not be done ({failed})",
-        where=erasure.name,
-        remedy="Make room, or mend what the system says; `assent erase` goes on from there",
-    )
-
-
-def erase_due(site: Site, *, now: datetime, only: str | None = None, erase_url: str | None = None) -> list[Erased]:
-    """Goes on with every erasure whose time to undo is over, and notes of which the older copies are gone. Held back: a
-    person or source under legal hold."""
-    home = site.home
-    with home.lock(), SubjectRegistry(home, site.keys) as registry, RequestLog(home, registry) as log:
-        due = [one for one in log.all() if is_due(one, now) and only in (None, one.id)]
-        done = [_erase(site, registry, log, one, now, erase_url) for one in due]
-        return done + [Erased(one, True, (), "") for one in note_expired(home, site.policy, log, now=now)]
-
-
-def is_due(request: Request, now: datetime) -> bool:
-    is_confirmed = request.kind == "erasure" and request.state == "logically_erased"
-    return is_confirmed and request.undo_until is not None and now >= request.undo_until
-
-
-def _erase(
-    site: Site, registry: SubjectRegistry, log: RequestLog, request: Request, now: datetime, erase_url: str | None
-) -> Erased:
-    person = log.person(request.id)
-    if not person.refs:  # kept with the tombstone: the registry will not know them after its step
-        person = replace(person, refs=tuple(registry.refs_of(person.tokens)))
-        log.reseal(request.id, person)
-    erasure = Erasure(site, request.id, person, now, erase_url=erase_url)
-    with Steps(site.home) as steps:
-        if (held := _held(site, registry, person)) and not steps.is_begun(request.id):
-            why = f"deferred by legal hold on {', '.join(held)}; use stays blocked"
-            return Erased(request, False, tuple(erasure.steps), why)
-        steps.begin(request.id, KIND, list(erasure.steps), now)
-        for step in steps.pending(request.id):
-            try:
-                counts = _done(erasure, step)
-            except WaitingError as waiting:
-                return Erased(request, False, tuple(steps.pending(request.id)), str(waiting))
-            steps.done(request.id, step, counts, now)
-        told = request.reached("logically_erased")
-        recipients = told.evidence.get("recipients", []) if told is not None else []
-        log.note(request.id, "physically_erased", now, {"steps": steps.counts(request.id), "recipients": recipients})
-    return Erased(log.get(request.id), True, (), "")

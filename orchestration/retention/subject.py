@@ -119,16 +119,21 @@ def count_kept(
     )
 
 
-def legal_holds(records: Sequence[Mapping[str, Any]], kept: Kept) -> list[str]:
-    """What defers an erasure: sources under legal hold that hold something of the person, and the person's own status
-    by their records in the ledger."""
+def sources_holding(home: Home, sources: Sequence[str], person: Person) -> list[str]:
+    """Those of `sources` that hold touchpoints of the person."""
+    with connect(home) as con:
+        con.register("people", pa.table({"token": pa.array(person.tokens, pa.string())}))
+        return [source for source in sources if _touchpoints(con, home, source)]
+
+
+def is_held(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the person's records in the ledger put them under legal hold; at equal times the hold counts."""
     said: dict[tuple[str, str], tuple[int, bool, int]] = {}
     for row in records:
         if row["type"] == "status" and row["fact"] == "legal_hold":
             key = row["subject_ref"], row["controller"]
             said[key] = max(said.get(key, (0, False, 0)), (row["effective_at"], row["state"] != "off", row["seq"]))
-    is_held = any(is_on for _, is_on, _ in said.values())
-    return [*kept.held_by, *(["the person"] if is_held else [])]
+    return any(is_on for _, is_on, _ in said.values())
 
 
 def _by_kind(identifiers: tuple[Named, ...]) -> dict[str, int]:

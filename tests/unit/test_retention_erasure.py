@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from orchestration.backup import sealed
+from orchestration.backup.copies import copy_rows
 from orchestration.backup.register import note_backup
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.consent.ledger import Ledger, open_ledger
@@ -33,9 +34,10 @@ from orchestration.ingestion.quarantine import read_quarantine
 from orchestration.retention import respond
 from orchestration.retention.erasure import Erasure
 from orchestration.retention.needles import forms_of_token, forms_of_value
-from orchestration.retention.requests import RequestLog
+from orchestration.retention.requests import Named, Person, RequestLog
 from orchestration.retention.search import Found
 from orchestration.retention.verification import verify_erasure
+from orchestration.settings import LedgerAt
 from tests.erasure_world import (
     ANN_VALUES,
     BATCH,
@@ -50,6 +52,7 @@ from tests.erasure_world import (
     site_of,
 )
 from tests.generation_fixture import World, copy_world, make_world
+from tests.postgres import LOGIN, OWNER, Server
 from tests.unit.test_exports import SMS, contacts, phones, quick_checks, run
 
 __all__ = ["quick_checks"]  # fixture
@@ -409,3 +412,38 @@ def test_erasure_ends_when_older_copies_are_gone(world: World, tmp_path: Path) -
     assert (done.request.id, done.request.state) == (request, "backups_expired")
     assert not respond.find(site, request).is_open
     assert erase(new, now=over) == []
+
+
+def test_many_are_erased_in_one_pass_and_wait_each_for_their_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place is gone through once for all; a file that names one of them holds up that one alone."""
+    passes: list[int] = []
+    real = Erasure.lake
+    monkeypatch.setattr(Erasure, "lake", lambda self: (passes.append(len(self.people)), real(self))[1])
+    requests = {name: ask_and_confirm(world, name) for name in ("ann", "cat", "dan")}
+    waiting = world.home.landing / "refused.jsonl"
+    waiting.write_text('{"anonymousId": "cookie-dan"}')
+    pending = {one.request.id: one.pending for one in erase(world)}
+    assert pending[requests["ann"]] == pending[requests["cat"]] == ("generations",)
+    assert pending[requests["dan"]][0] == "landing"
+    assert passes == [2]
+    with SubjectRegistry(world.home, world.keys) as registry:
+        known = {name: registry.lookup(world.token(name, "phone")) is not None for name in world.people}
+    assert known == {name: name not in ("ann", "cat") for name in world.people}
+
+
+def test_details_on_postgresql_go_with_a_login_that_may_delete_them(world: World, postgres_server: Server) -> None:
+    """The application's own login may not: then nothing is claimed."""
+    database = postgres_server.ledger()
+    url, owner = postgres_server.url(database, LOGIN), postgres_server.url(database, OWNER)
+    with SubjectRegistry(world.home, world.keys) as registry:
+        refs = tuple(registry.refs_of([world.token("ann", "phone")]))
+    copy_rows(world.home.ledger_db, url)
+    subject = Named(*world.subject("ann"))
+    people = {"erasure-1": Person(subject, (subject,), (), refs)}
+    site = replace(site_of(world), ledger_at=LedgerAt(url))
+    with pytest.raises(HomeError, match="rights"):
+        Erasure(site, people, DUE).ledger()
+    assert Erasure(site, people, DUE, erase_url=owner).ledger() == {"subjects": 1}
+    with closing(Ledger.open(url, world.keys)) as ledger:
+        assert {row["detail"] for row in ledger.subject_rows(refs)} == {None}
+        assert ledger.verify() is None
