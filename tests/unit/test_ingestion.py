@@ -79,17 +79,13 @@ def test_landing_file_goes_only_where_landing_is_ours(
     assert bool(list(landing.iterdir())) is is_left
 
 
-def test_encrypted_copy_opens_with_the_keys_and_expires(tmp_path: Path) -> None:
+def test_encrypted_copy_opens_with_the_keys(tmp_path: Path) -> None:
     world = World.make(tmp_path, JSONL, after_ingest={"action": "encrypt", "keep_days": 7})
     content = world.put("s-2026-01-01.jsonl", [row(n, note="x" * 500) for n in range(4000)]).read_bytes()
     world.ingest()
     (copy,) = world.home.archive.rglob("*.sealed")
     assert b"".join(read_archived(world.keys, copy)) == content
     assert b"xxxx" not in copy.read_bytes()
-    world.ingest(now=NOW + timedelta(days=7))
-    assert copy.exists()
-    world.ingest(now=NOW + timedelta(days=8))
-    assert not copy.exists()
 
 
 def test_crash_before_the_manifest_leaves_nothing_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

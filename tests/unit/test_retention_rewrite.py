@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -238,6 +240,30 @@ def test_killed_rewrite_and_another_in_its_place_are_both_explained(world: World
     assert len(notes_of_removal(world.home)) == 2
     assert {(file.state, file.cause) for file in found.missing} == {("rewritten", "erasure")}
     assert found.rows_gone()["touchpoints"] == {"erasure": 2 * DAYS}
+
+
+@pytest.mark.fault("G1")
+def test_full_disk_leaves_every_file_whole_and_the_rest_is_done_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, written = world.lake(), []
+
+    def full(table: pa.Table, path: Path) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        layout.write_parquet(table, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestration.retention.strip.write_parquet", full)
+        patch.setattr(rewrite, "AT_ONCE", 1)
+        with pytest.raises(OSError, match="No space left"):
+            erase(world, 2)
+    left = world.lake()
+    assert set(others(rows, *tokens_of(world, 2))) <= set(left) < set(rows)
+    assert not list(world.home.tmp.iterdir())
+    erase(world, 2)
+    assert world.lake() == others(rows, *tokens_of(world, 2))
 
 
 def interrupted(*_: object) -> None:
