@@ -23,6 +23,7 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
 from orchestration.policy.schema import Policy
 from orchestration.retention.requests import Kind, Named, Person, Request, RequestLog
+from orchestration.retention.steps import Steps
 from orchestration.retention.subject import Kept, count_kept, select_person
 from orchestration.retention.suppressions import Suppressions
 from orchestration.settings import IN_HOME, LedgerAt
@@ -143,6 +144,9 @@ def undo(site: Site, name: str, *, now: datetime) -> Request:
             raise AssentError(f"there is nothing to undo: {request.state}", where=name)
         if request.undo_until is not None and now >= request.undo_until:
             raise AssentError("the time to undo it is over", where=name, remedy="Nothing brings the person back")
+        with Steps(site.home) as steps:
+            if steps.is_begun(name):
+                raise AssentError("the erasure has begun", where=name, remedy="Nothing brings the person back")
         at = max(now, *(one.at + TICK for one in request.states))
         statuses: list[Status] = ["restricted", "erased"] if request.undo_until else ["restricted"]
         ledger.append([r for status in statuses for r in _statuses(site, person, status, "off", at)], now)

@@ -24,6 +24,7 @@ from orchestration.backup import sealed
 from orchestration.backup.copies import copy_rows
 from orchestration.backup.register import note_backup
 from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.consent.answers import withdraw as desk
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.errors import AssentError, HomeError
 from orchestration.evidence.signing import is_signed
@@ -447,3 +448,22 @@ def test_details_on_postgresql_go_with_a_login_that_may_delete_them(world: World
     with closing(Ledger.open(url, world.keys)) as ledger:
         assert {row["detail"] for row in ledger.subject_rows(refs)} == {None}
         assert ledger.verify() is None
+
+
+def test_erased_person_has_nothing_to_withdraw(world: World) -> None:
+    new, _ = erased(world)
+    asked = desk.Withdrawal(("shop",), DUE)
+    with pytest.raises(AssentError, match="was erased on request"):
+        desk.withdraw(new.home, new.policy, new.keys, [world.subject("ann"), world.subject("bob")], asked, now=DUE)
+    with open_ledger(new.home, new.keys) as (ledger, registry):
+        rows = ledger.subject_rows(registry.refs_of([world.token("bob", "phone")]))
+    assert "withdraw" not in {row["decision"] for row in rows}, "all or none"
+
+
+@pytest.mark.fault("F9")
+def test_erasure_that_has_begun_cannot_be_undone(world: World) -> None:
+    """Nor when a clock goes back."""
+    request = ask_and_confirm(world)
+    erase(world)
+    with pytest.raises(AssentError, match="has begun"):
+        respond.undo(site_of(world), request, now=CONFIRMED)

@@ -71,6 +71,12 @@ def withdraw(
     archive_policy(home, policy)
     records = [_records(subject, asked) for subject in subjects]
     with open_ledger(home, keys, ledger_at) as (ledger, _):
+        if ledger.erased is not None and ledger.erased.holds([subject.token for subject in subjects]):
+            raise AssentError(
+                "one of them was erased on request, so nothing is on record and nothing is used",
+                where="--identifier-file",
+                remedy="Leave them out; `assent request readmit` takes a person again who has come back",
+            )
         ledger.append([record for of_one in records for record in of_one], now)
         ids = [[ledger.sealer.event_key(record.feed, record.event_id) for record in of_one] for of_one in records]
         found = {r.receipt_id: r for r in receipts_by_key(ledger, policy, [key for of_one in ids for key in of_one])}
