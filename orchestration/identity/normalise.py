@@ -30,13 +30,23 @@ SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 def canonical(kind: IdentifierKind, value: str, organisation: Organisation) -> str | None:
     """The canonical form of one value, or None."""
-    if kind.normalise == "phone":
-        found = phone(value, organisation.phone_region, organisation.virtual_phone_prefixes)
-    else:
-        found = {"email": email, "number": number, "opaque": opaque}[kind.normalise](value)
-    exact, beginnings = _placeholders(kind, organisation)
-    small = found.translate(SMALL) if found else ""
-    return None if small in exact or small.startswith(beginnings) else found
+    return canonical_of(kind, organisation)(value)
+
+
+def canonical_of(kind: IdentifierKind, organisation: Organisation) -> Callable[[str], str | None]:
+    """What gives the canonical form of many values of a kind: the rules are looked up once."""
+    forms: dict[str, Callable[[str], str | None]] = {"email": email, "number": number, "opaque": opaque}
+    forms["phone"] = functools.partial(
+        phone, region=organisation.phone_region, virtual_prefixes=organisation.virtual_phone_prefixes
+    )
+    form, (exact, beginnings) = forms[kind.normalise], _placeholders(kind, organisation)
+
+    def one(value: str) -> str | None:
+        found = form(value)
+        small = found.translate(SMALL) if found else ""
+        return None if small in exact or small.startswith(beginnings) else found
+
+    return one
 
 
 def _placeholders(kind: IdentifierKind, organisation: Organisation) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -48,6 +58,8 @@ def _placeholders(kind: IdentifierKind, organisation: Organisation) -> tuple[tup
 
 def _clean(value: str) -> str | None:
     """NFKC (full-width digits become plain), stripped. None for control, bidi and other invisible characters (C9)."""
+    if value.isascii() and value.isprintable():  # nearly all: NFKC leaves it, and nothing in it is invisible
+        return value.strip() or None
     text = unicodedata.normalize("NFKC", value).strip()
     if not text or any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") for character in text):
         return None

@@ -14,12 +14,14 @@ from urllib.parse import unquote
 
 from orchestration.consent.identifiers import LONGEST, Identifiers
 from orchestration.identity.keys import Keys
-from orchestration.identity.normalise import canonical
-from orchestration.identity.pseudonymise import Tokeniser
+from orchestration.identity.normalise import canonical_of
+from orchestration.identity.pseudonymise import LABELS, Mac
 from orchestration.policy.schema import Policy
 
 SHORTEST = 4  # characters of a value that is looked for inside words
 FINE = re.compile(r"[\s,;:|\"'<>\[\]{}()=&?]+")
+# What a piece needs to be of a kind at all; its canonical form decides.
+SHAPES = {"email": re.compile("[@＠﹫]"), "phone": re.compile(r"(?:\d[^\d]*){5}"), "number": re.compile(r"\d")}
 MIDDLE = re.compile(r"[,;:|=&\t\r\n\"<>\[\]{}]+")
 COARSE = re.compile(r"[,;|\t\r\n\"<>\[\]{}]+")  # keep what holds blanks or colons: +86 138 0013 8000
 
@@ -37,7 +39,7 @@ class Traces:
     ) -> None:
         """`pairs`: the kinds and issuers of their identifiers, where they are known; else all of the policy's."""
         self._of, self._plain = of, [value for value in plain if len(value) >= SHORTEST]
-        self._token, self._organisation = Tokeniser(keys).token, policy.organisation
+        self._mac, self._organisation = Mac(keys.derive(LABELS["token"])), policy.organisation
         issuers = Identifiers(policy, keys).issuers_of
         self._kinds = [
             (kind, issuer)
@@ -55,12 +57,13 @@ class Traces:
         pieces = {piece for text in texts for piece in candidates(text)}
         return set(self._of(self._tokens(pieces)))
 
-    def _tokens(self, pieces: Iterable[str]) -> Iterator[str]:
-        for piece in pieces:
-            for kind, issuer in self._kinds:
-                plain = canonical(kind, piece, self._organisation)
-                if plain is not None:
-                    yield self._token(kind.name, issuer, plain)
+    def _tokens(self, pieces: Collection[str]) -> Iterator[str]:
+        for kind, issuer in self._kinds:
+            likely = SHAPES.get(kind.normalise)
+            chosen = pieces if likely is None else [piece for piece in pieces if likely.search(piece)]
+            plain = {*map(canonical_of(kind, self._organisation), chosen)} - {None}
+            start = f"{kind.name}|{issuer}|"
+            yield from (found.hex() for found in self._mac.digests(f"{start}{value}".encode() for value in plain))
 
 
 def candidates(text: str) -> set[str]:
