@@ -23,11 +23,13 @@ from orchestration.evidence.labels import Labels, Text
 from orchestration.evidence.shown import Shown
 from orchestration.home import Home
 from orchestration.policy.schema import Policy
+from orchestration.retention.record import last_purges
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.duckdb_settings import connect
 
 HERE = Path(__file__).parent
 COLOURS = 6  # classes s1…s6 of report.css; s0 is a permit
+MOST_PURGES = 5
 MOST_REASONS = 12  # of a stacked bar; the table below it has them all
 
 
@@ -44,6 +46,7 @@ def write_report(home: Home, policy: Policy, generation: str) -> Path:
     con = connect(home, counts.generation_file(home, generation), read_only=True)
     try:
         facts = gather(con, policy, summary, load_checks(home, generation))
+        facts["purges"] = last_purges(home, MOST_PURGES)  # before this run's own, which comes after its report
     finally:
         con.close()
     path = counts.folder(home, generation) / "report.html"

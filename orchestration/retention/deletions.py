@@ -21,7 +21,8 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.retention import run_history
-from orchestration.retention.facts import OTHERS, Known, contact_notes, is_held
+from orchestration.retention.contact_notes import contact_notes
+from orchestration.retention.facts import OTHERS, Known, is_held
 from orchestration.retention.plan import Item
 from orchestration.retention.rewrite import remove_rows, unlink_files
 from orchestration.retention.settle import remove_due

@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 
 from orchestration.backup.register import is_where_written, noted_backups
 from orchestration.errors import HomeError
-from orchestration.exports.manifest import NAME, read_manifest
+from orchestration.exports.manifest import read_manifest
 from orchestration.home import Home
 from orchestration.ingestion.archive import FOREVER
 from orchestration.ingestion.lake import manifests, quarantine_path
 from orchestration.ingestion.reports import refusals
 from orchestration.policy.schema import Policy
 from orchestration.retention import run_history
+from orchestration.retention.contact_notes import contact_notes, first_known
 from orchestration.retention.plan import Item, days_of, is_due
 from orchestration.retention.settle import Due
 from orchestration.warehouse.archive import list_files
@@ -108,7 +109,8 @@ def outside(home: Home, policy: Policy, landing: Path, clock: datetime, *, is_le
     is_foreign = not landing.resolve().is_relative_to(home.root.resolve())
     kept = sum(source.after_ingest.action == "keep" for source in policy.sources.sources)
     days = policy.retention.datasets.backups
-    away = [b for b in noted_backups(home).values() if is_due(b.created_at, days, clock) and not is_where_written(b)]
+    past = [b for b in noted_backups(home).values() if is_due(b.created_at, days, clock) and b.deleting_at is None]
+    away = [b for b in past if not is_where_written(b)]
     is_set_up = (home.dagster / "dagster.yaml").is_file()
     found = [
         Outside("landing_is_not_ours", int(is_foreign)),
@@ -226,45 +228,19 @@ def _contact_log(home: Home) -> Iterator[Item]:
     left = rows.filter(pc.invert(rows["is_there"]))
     for note in sorted(set(left["last"].to_pylist())):
         count = sum_of(pc.equal(left["last"], note))
-        yield Item("contact_points", f"{note:08}", _first_known(home, note), count)
+        yield Item("contact_points", f"{note:08}", first_known(home, note), count)
     if rows.num_rows > left.num_rows:
         yield Item("contact_points", "there", NEVER, rows.num_rows - left.num_rows)
 
 
-def contact_notes(home: Home) -> pa.Table:
-    """Every row of the log of contact points: its token, the last note of that token, and what that says."""
-    files = sorted((home.evidence / "contact_points").glob("*.parquet"))
-    tables = [pq.read_table(path, columns=["token", "is_there"]) for path in files]
-    noted = [
-        t.append_column("note", pa.array([int(p.stem)] * t.num_rows, pa.int64()))
-        for p, t in zip(files, tables, strict=True)
-    ]
-    if not noted:
-        return pa.table({"token": pa.array([], pa.string()), "last": [], "is_there": pa.array([], pa.bool_())})
-    rows = pa.concat_tables(noted)
-    last = rows.group_by("token").aggregate([("note", "max")]).rename_columns({"note_max": "last"})
-    latest = last.join(rows, keys=["token", "last"], right_keys=["token", "note"])
-    return rows.select(["token"]).join(latest, keys="token")
-
-
-def _first_known(home: Home, note: int) -> datetime:
-    """T of the first generation that saw the note; without one, when it was written."""
-    known = []
-    for path in home.evidence.glob("*/inputs.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            found = json.loads(path.read_bytes())
-            if found["contact_note"] >= note:
-                known.append(datetime.fromisoformat(found["as_of"]))
-    written = (home.evidence / "contact_points" / f"{note:08}.parquet").stat().st_mtime
-    return min(known, default=datetime.fromtimestamp(written, UTC))
-
-
 def _exports(home: Home) -> Iterator[Item]:
-    for place in sorted(home.outbox.glob(f"*/*/*/{NAME}")):
-        manifest = read_manifest(place.parent)
+    for folder in sorted(path for path in home.outbox.glob("*/*/*") if path.is_dir()):
+        name, manifest = folder.relative_to(home.root).as_posix(), read_manifest(folder)
         if manifest is not None:
             rows = manifest.removals.rows + (manifest.audience.rows if manifest.audience else 0)
-            yield Item("exports", place.parent.relative_to(home.root).as_posix(), manifest.expires_at, rows)
+            yield Item("exports", name, manifest.expires_at, rows)
+        elif times := [path.stat().st_mtime for path in folder.iterdir()]:  # what a kill left is not deliverable
+            yield Item("exports", name, datetime.fromtimestamp(max(times), UTC), len(times))
 
 
 def _generations(home: Home) -> Iterator[Item]:
@@ -295,7 +271,7 @@ def _dbt(home: Home) -> Iterator[Item]:
 
 def _backups(home: Home) -> Iterator[Item]:
     for name, noted in noted_backups(home).items():
-        if is_where_written(noted):
+        if is_where_written(noted) or noted.deleting_at is not None:  # killed between the file and its note
             yield Item("backups", name, noted.created_at, 1)
 
 

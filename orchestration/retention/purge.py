@@ -5,28 +5,24 @@ with from there, whatever the clock says then. Not here: what is due (`plan.py`)
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.atomic import write_json
-from orchestration.errors import AssentError, HomeError, VerifyError
+from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.policy.schema import Policy
 from orchestration.retention.deletions import Going, delete_items
 from orchestration.retention.facts import Known, Outside, collect, outside, whole_days
-from orchestration.retention.plan import Item, Part, Plan, plan_deletions
+from orchestration.retention.plan import Plan, plan_deletions
+from orchestration.retention.record import Record, give_up
 from orchestration.retention.settle import find_due, find_unsupported_contacts
 from orchestration.retention.steps import Steps
 from orchestration.settings import IN_HOME, LedgerAt
@@ -124,8 +120,12 @@ def _purge(at: At, confirm: str | None) -> PurgeReport:
     with at.home.lock(), Steps(at.home) as steps:
         earlier: dict[str, str] = {}
         for work in steps.works(KIND):
-            earlier |= _do(at, _known(at), steps, _Record.read(at.home, work.work_id), is_again=True)
-        _give_up_what_never_began(at.home, {work.work_id for work in steps.works(KIND)})
+            record = Record.read(at.home, work.work_id)
+            if record.facts["policy_hash"] == at.policy_hash:
+                earlier |= _do(at, _known(at), steps, record, is_again=True)
+            else:  # the rule that it went by may have been the mistake: what is left is planned anew
+                steps.forget(work.work_id)
+        give_up(at.home, but={work.work_id for work in steps.works(KIND)})
         known = _known(at)
         plan, elsewhere = _planned(at, known)
         if confirm is not None and confirm != plan.id:
@@ -135,14 +135,15 @@ def _purge(at: At, confirm: str | None) -> PurgeReport:
                 remedy="Run `assent retention plan`, look at it, and confirm the id that it shows",
             )
         going = tuple(part for part in plan.going(confirm) if part.name not in earlier)
-        record = _Record.begin(at, plan, going, elsewhere)
+        named = {one.code: one.count for one in elsewhere}
+        record = Record.begin(at.home, plan, going, named, as_of=at.as_of, now=at.now)
         if record.parts:
             steps.begin(record.work_id, KIND, [part.name for part in record.parts], at.now)
         failed = _do(at, known, steps, record, is_again=False)
         return _report(record, plan, confirm, failed | earlier, elsewhere)
 
 
-def _do(at: At, known: Known, steps: Steps, record: _Record, *, is_again: bool) -> dict[str, str]:
+def _do(at: At, known: Known, steps: Steps, record: Record, *, is_again: bool) -> dict[str, str]:
     if not record.parts:
         record.write(at.home)
         return {}
@@ -168,16 +169,8 @@ def _do(at: At, known: Known, steps: Steps, record: _Record, *, is_again: bool) 
     return failed
 
 
-def _give_up_what_never_began(home: Home, begun: set[str]) -> None:
-    """A purge that was killed before its first step deleted nothing, and is planned anew."""
-    for path in (home.evidence / "purges").glob("*.json"):
-        found = json.loads(path.read_bytes())
-        if found["state"] == "incomplete" and path.stem not in begun:
-            write_json(path, {**found, "state": "given_up"})
-
-
 def _report(
-    record: _Record, plan: Plan, confirm: str | None, failed: dict[str, str], elsewhere: list[Outside]
+    record: Record, plan: Plan, confirm: str | None, failed: dict[str, str], elsewhere: list[Outside]
 ) -> PurgeReport:
     going = {part.name for part in record.parts}
     return PurgeReport(
@@ -211,86 +204,3 @@ def _known(at: At) -> Known:
     contacts = find_unsupported_contacts(at.home)
     there = contacts.filter(pc.is_in(contacts["token"], value_set=points["token"].combine_chunks()))
     return Known(held, due, there, points.num_rows)
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The evidence of one purge: counts by dataset and rule, and the names of what went, which are no tokens."""
-
-    work_id: str
-    state: str
-    clock: datetime
-    parts: tuple[Part, ...]
-    facts: dict[str, Any]
-    gone: dict[str, int]
-
-    @classmethod
-    def begin(cls, at: At, plan: Plan, going: Sequence[Part], elsewhere: Sequence[Outside]) -> _Record:
-        """Writes it as incomplete, durably."""
-        content = json.dumps([at.clock.isoformat(), [[part.name, [i.name for i in part.goes]] for part in going]])
-        work_id = f"purge-{at.clock:%Y%m%dT%H%M%S}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-        facts = {
-            "as_of": at.as_of.isoformat(),
-            "begun_at": at.now.isoformat(),
-            "policy_hash": at.policy_hash,
-            "stopped": [_told(part) for part in plan.stopped if part not in going],
-            "deferred": [_told(part) for part in plan.parts if part.deferred],
-            "outside": {one.code: one.count for one in elsewhere},
-        }
-        record = cls(work_id, "incomplete" if going else "done", at.clock, tuple(going), facts, {})
-        record.write(at.home)
-        return record
-
-    def write(self, home: Home) -> None:
-        place = home.evidence / "purges"
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = {
-            "format": 1,
-            "work_id": self.work_id,
-            "state": self.state,
-            "clock": self.clock.isoformat(),
-            **self.facts,
-            "gone": self.gone,
-            "parts": [{**_told(part), "items": [_written(item) for item in part.goes]} for part in self.parts],
-        }
-        write_json(place / f"{self.work_id}.json", content)
-
-    @classmethod
-    def read(cls, home: Home, work_id: str) -> _Record:
-        path = home.evidence / "purges" / f"{work_id}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(path.read_bytes())
-            names = ("as_of", "begun_at", "policy_hash", "stopped", "deferred", "outside")
-            parts = tuple(_part(content) for content in found["parts"])
-            facts = {name: found[name] for name in names}
-            return cls(work_id, found["state"], datetime.fromisoformat(found["clock"]), parts, facts, {})
-        raise VerifyError(
-            "the record of an incomplete purge is damaged", where=str(path), remedy="Restore it from a backup"
-        )
-
-
-def _told(part: Part) -> dict[str, Any]:
-    return {
-        "dataset": part.dataset,
-        "source": part.source,
-        "days": part.days,
-        "units": part.units,
-        "files": len(part.goes),
-        "total": part.total,
-        "share": round(part.share, 6),
-        "limit": round(part.limit, 6),
-        "deferred_units": sum(item.units for item in part.deferred),
-        "deferred_because": sorted({item.keep or "legal_hold" for item in part.deferred}),
-    }
-
-
-def _written(item: Item) -> dict[str, Any]:
-    return {"name": item.name, "at": item.at.isoformat(), "units": item.units, "source": item.source}
-
-
-def _part(content: dict[str, Any]) -> Part:
-    items = tuple(
-        Item(content["dataset"], i["name"], datetime.fromisoformat(i["at"]), i["units"], i["source"])
-        for i in content["items"]
-    )
-    return Part(content["dataset"], content["source"], content["days"], content["limit"], items, (), content["total"])

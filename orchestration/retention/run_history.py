@@ -18,12 +18,13 @@ from orchestration.home import Home
 WAIT_SECONDS = 30  # for the UI and the daemon, which read and write the same files
 AT_A_TIME = 500  # values in one statement; SQLite takes 999 in old builds
 # Table → the column that names the run, by file. A table that is not there is an error (F8), not nothing to do.
+# The list of runs comes last: until a run has gone whole it is found again.
 OF_A_RUN = {
-    "history/runs.db": {"run_tags": "run_id", "runs": "run_id"},
     "history/runs/index.db": {
         "asset_check_executions": "run_id", "concurrency_slots": "run_id", "pending_steps": "run_id",
         "event_logs": "run_id",
     },
+    "history/runs.db": {"run_tags": "run_id", "runs": "run_id"},
 }  # fmt: skip
 TICKS = "schedules/schedules.db"
 
@@ -46,6 +47,10 @@ def delete_runs(home: Home, run_ids: Sequence[str], *, before: datetime) -> int:
     """Takes these runs out of every file, with ticks and backfills of before, and what their steps printed. Again after
     a kill it takes what is left. Returns how many runs there were."""
     ids = [run for run in run_ids if _is_plain(run)]
+    for run in ids:
+        for path in (home.dagster / "history" / "runs").glob(f"{run}.db*"):
+            path.unlink()
+        shutil.rmtree(home.dagster / "storage" / run, ignore_errors=True)
     gone = 0
     for name, tables in OF_A_RUN.items():
         with _opened(home.dagster / name) as con, _transaction(con):
@@ -60,10 +65,6 @@ def delete_runs(home: Home, run_ids: Sequence[str], *, before: datetime) -> int:
         con.execute("DELETE FROM job_ticks WHERE timestamp < ?", (_written(before),))
     for name in (*OF_A_RUN, TICKS):
         _leave_no_page(home.dagster / name)
-    for run in ids:
-        for path in (home.dagster / "history" / "runs").glob(f"{run}.db*"):
-            path.unlink()
-        shutil.rmtree(home.dagster / "storage" / run, ignore_errors=True)
     return gone
 
 

@@ -14,9 +14,12 @@ PROMISED = (
     *(f"B{number}" for number in (*range(1, 13), 14)),
     *(f"D{number}" for number in range(1, 11)),
     *(f"E{number}" for number in range(1, 11)),
+    *(f"F{number}" for number in range(1, 13)),
+    "A8",
     "A10",
     "C8",
-    *("H1", "H2", "H3", "H4", "H9", "H10", "H11"),
+    "G1",
+    *("H1", "H2", "H3", "H4", "H7", "H8", "H9", "H10", "H11"),
 )
 
 

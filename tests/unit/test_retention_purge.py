@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
+from orchestration.backup.register import noted_backups
 from orchestration.errors import AssentError, ExitCode, HomeError
 from orchestration.evidence.removed import notes_of_removal
 from orchestration.home import Home
@@ -214,13 +216,56 @@ def test_full_disk_fails_clearly_and_the_next_purge_goes_on(made: Retained, monk
     assert made.lake_keys() == {f"old-{HELD}", *(f"young-{n}" for n in range(2, 8))}
 
 
+def test_purge_by_a_rule_that_was_changed_since_is_not_gone_on_with(
+    made: Retained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody stopped it and mended the policy: what is left goes only if it is due by that."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deletions, "remove_rows", stop)
+        with pytest.raises(KeyboardInterrupt):
+            purge(made.at())
+    datasets = made.world.policy.retention.datasets.model_copy(update={"quarantine": 3000})
+    mended = replace(made.at(datasets=datasets), policy_hash="another")
+    report = purge(mended)
+    assert (report.state, "quarantine" in report.units) == ("done", False)
+    assert sorted(record["state"] for record in records(made.home)) == ["done", "given_up"]
+    assert report.units["exports"] == 1
+
+
+@pytest.mark.fault("A6")
+def test_half_an_export_that_a_kill_left_goes_too(made: Retained) -> None:
+    folder = next(path.parent for path in made.home.outbox.rglob("manifest.json") if "expired" in path.as_posix())
+    (folder / "manifest.json").unlink()
+    left = list(folder.iterdir())
+    for path in left:
+        os.utime(path, times=(retention_world.OLD.timestamp(),) * 2)
+    assert purge(made.at()).units["exports"] == len(left)
+    assert not folder.exists()
+
+
+@pytest.mark.fault("F7")
+def test_backup_that_went_before_its_note_was_written_is_noted(made: Retained) -> None:
+    (note,) = [n for n, noted in noted_backups(made.home).items() if noted.path.endswith("old.backup")]
+    place = made.home.evidence / "backups" / note
+    content = json.loads(place.read_bytes())
+    place.write_text(json.dumps({**content, "deleting_at": CLOCK.isoformat()}))
+    (made.backups / "old.backup").unlink()
+    report = purge(made.at())
+    assert (report.units["backups"], report.outside) == (1, ())
+    assert note not in noted_backups(made.home)
+
+
 @pytest.mark.fault("G1")
 def test_disk_full_before_the_evidence_deletes_nothing(made: Retained, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = files(made.home)
-    monkeypatch.setattr("orchestration.retention.purge.write_json", full)
+    monkeypatch.setattr("orchestration.retention.record.write_json", full)
     with pytest.raises(HomeError, match="No space left"):
         purge(made.at())
     assert files(made.home) == before
