@@ -81,6 +81,9 @@ def write_backup_file(made: Retained, name: str, created: datetime) -> Path:
     return path
 
 
+LATE = AS_OF.replace(tzinfo=None) - timedelta(days=10) + timedelta(hours=20)  # of bob's day
+
+
 def _say_what_is_due(con: duckdb.DuckDBPyConnection, world: World) -> None:
     held = [(world.token(HELD, kind),) for kind in world.people[HELD].contacts]
     con.executemany(
@@ -95,7 +98,7 @@ def _say_what_is_due(con: duckdb.DuckDBPyConnection, world: World) -> None:
             [f"young-{n}", day + timedelta(hours=n), day + timedelta(days=14)],
         )
     ended = AS_OF.replace(tzinfo=None) - timedelta(days=20)
-    for name, since in (("ann", ended), (HELD, ended), ("bob", ended + timedelta(days=10))):
+    for name, since in (("ann", ended), (HELD, ended), ("bob", ended + timedelta(days=10)), ("dan", LATE)):
         token, why = world.token(name, "email"), "legal_hold_use_blocked" if name == HELD else None
         con.execute(
             "insert into intermediate.int_contacts_unsupported values (?, 'email', 'email', ?, ?)", [token, since, why]

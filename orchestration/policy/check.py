@@ -201,6 +201,10 @@ def check_retention(policy: schema.Policy, found: Findings) -> None:
     sources = {source.name for source in policy.sources.sources}
     for index, hold in enumerate(policy.retention.legal_holds):
         found.known(file, ("legal_holds", index), hold, sources, "source")
+    window = policy.retention.late_consent_window_days
+    if policy.retention.datasets.vault > window:
+        what = "contacts would be kept longer than the rows that say when somebody was last heard of"
+        found.add(file, ("datasets", "vault"), what, f"Write at most {window}, as late_consent_window_days")
     longest = max((d.frequency.days for d in policy.destinations.destinations if d.frequency), default=0)
     if policy.retention.datasets.deliveries < longest:
         what = f"a destination's frequency cap looks back {longest} days, and deliveries would be forgotten before"

@@ -22,7 +22,7 @@ from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.retention import run_history
 from orchestration.retention.contact_notes import contact_notes
-from orchestration.retention.facts import OTHERS, Known, is_held
+from orchestration.retention.facts import OTHERS, Known, days_of_contacts, due_contacts, is_held
 from orchestration.retention.plan import Item
 from orchestration.retention.rewrite import remove_rows, unlink_files
 from orchestration.retention.settle import remove_due
@@ -94,9 +94,9 @@ def _contacts(going: Going, items: Sequence[Item]) -> int:
     contacts = going.known.contacts
     if contacts is None:
         return 0
-    days = pc.fill_null(pc.strftime(contacts["since"], format="%Y-%m-%d"), "unknown")
-    of_them = pc.is_in(days, value_set=pa.array([item.name for item in items], pa.string()))
-    free = contacts.filter(pc.and_(of_them, pc.is_null(contacts["held_by"])))
+    names = pa.array([item.name for item in items], pa.string())
+    of_them = pc.and_(pc.is_in(days_of_contacts(contacts), value_set=names), pc.is_null(contacts["held_by"]))
+    free = contacts.filter(pc.and_(of_them, due_contacts(contacts, going.days, going.clock)))
     with Vault(going.home, going.keys) as vault:
         return vault.erase(free["token"].to_pylist())
 

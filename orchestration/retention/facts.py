@@ -74,7 +74,7 @@ def collect(home: Home, policy: Policy, known: Known, clock: datetime) -> list[I
         *_dbt(home),
         *(Item("runs", run, at, 1) for run, at in run_history.ended_runs(home)),
         *_backups(home),
-        *_contacts(known),
+        *_contacts(known, policy.retention.datasets.vault, clock),
     ]
 
 
@@ -201,12 +201,22 @@ def _settled(due: Due | None) -> Iterator[Item]:
         yield Item("settled", f"{due.generation}/{source}", NEVER, present - found[source], source)
 
 
-def _contacts(known: Known) -> Iterator[Item]:
-    """Contacts by the day since which nobody may use them, each day from its last: none is named, none goes early."""
+def due_contacts(contacts: pa.Table, days: int, clock: datetime) -> pa.ChunkedArray:
+    """Of each contact, whether its days are over, to the second. One that nothing knows any more has no time: it is."""
+    last = (clock - timedelta(days=days)).astimezone(UTC).replace(tzinfo=None)
+    return pc.fill_null(pc.less_equal(contacts["since"], pa.scalar(last, pa.timestamp("us"))), True)
+
+
+def days_of_contacts(contacts: pa.Table) -> pa.ChunkedArray:
+    return pc.fill_null(pc.strftime(contacts["since"], format="%Y-%m-%d"), "unknown")
+
+
+def _contacts(known: Known, days: int, clock: datetime) -> Iterator[Item]:
+    """Contacts by the day since which nobody may use them, those that are due apart from the others: none is named."""
     if known.contacts is None:
         return
-    days = pc.fill_null(pc.strftime(known.contacts["since"], format="%Y-%m-%d"), "unknown")
-    groups = known.contacts.append_column("day", days).group_by(["day", "held_by"])
+    dated = known.contacts.append_column("day", days_of_contacts(known.contacts))
+    groups = dated.append_column("due", due_contacts(dated, days, clock)).group_by(["day", "held_by", "due"])
     for row in groups.aggregate([("since", "max"), ([], "count_all")]).sort_by("day").to_pylist():
         at = datetime.fromtimestamp(0, UTC) if row["since_max"] is None else _utc(row["since_max"])
         yield Item("vault", row["day"], at, row["count_all"], keep=row["held_by"])

@@ -58,6 +58,7 @@ BROKEN = [
     ("retention", "purpose: mass_content", "purpose: identity", "retention", "does not use category behaviour"),
     ("retention", "legal_holds: []", "legal_holds: [till]", "retention", "`till` is no source"),
     ("retention", "deliveries: 1095", "deliveries: 29", "retention", "looks back 30 days"),
+    ("retention", "vault: 14 ", "vault: 15 ", "retention", "last heard of"),
     ("sources", "    signal: tcf\n", "", "sources", "needs `signal:`"),
     ("sources", "    encoded: tc_string\n", "", "sources", "`encoded:` is where the string"),
     ("sources", "    signal: segment\n", "    signal: segment\n    encoded: x\n",

@@ -32,6 +32,7 @@ from orchestration.settings import Settings
 from orchestration.warehouse import contact_log
 from orchestration.warehouse.publish import published
 from tests import retention_world
+from tests.generation_fixture import AS_OF
 from tests.killed import in_child
 from tests.retention_world import CLOCK, GENERATION, HELD, OLD_BATCH, YOUNG_BATCH, Retained
 
@@ -138,6 +139,16 @@ def test_log_of_contacts_forgets_who_left_and_keeps_its_numbers(made: Retained) 
         points = [contact_log.contact_points_of(con, made.home, number)["token"].to_pylist() for number in (1, 2, 3)]
     bob, dan = made.world.token("bob", "phone"), made.world.token("dan", "phone")
     assert [sorted(tokens) for tokens in points] == [sorted([bob, dan]), sorted([bob, dan]), [bob]]
+
+
+@pytest.mark.fault("F11")
+def test_contact_goes_at_its_last_second_whatever_others_of_its_day_do(made: Retained) -> None:
+    """Bob's is due 4 days after T; one of the same day, later, does not keep it."""
+    last = AS_OF - timedelta(days=10) + timedelta(days=made.world.policy.retention.datasets.vault)
+    assert purge(made.at(as_of=last, now=last - timedelta(seconds=1))).units["vault"] == 1
+    assert contacts(made, "bob", "dan") == {"bob", "dan"}
+    report = purge(made.at(as_of=last, now=last))
+    assert (report.units["vault"], contacts(made, "bob", "dan")) == (1, {"dan"})
 
 
 @pytest.mark.fault("H7")
