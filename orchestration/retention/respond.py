@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+
+import duckdb
 
 from orchestration.atomic import write_bytes, write_json
 from orchestration.consent.anchoring.anchor import Anchor
@@ -56,9 +58,9 @@ class Site:
 
 
 def receive(site: Site, kind: Kind, asked: Subject, *, now: datetime) -> tuple[Request, Kept]:
-    """Records a request told to somebody of the company, and stops use. The home's lock is held within."""
+    """Records a request told to somebody of the company, and stops use: also while a build holds the home."""
     person = select_person(site.home, asked)
-    with site.home.lock(), open_ledger(site.home, site.keys, site.ledger_at) as (ledger, registry):
+    with open_ledger(site.home, site.keys, site.ledger_at) as (ledger, registry):
         records = [_request_record(kind, asked, controller, now) for controller in site.controllers]
         return _receive(site, ledger, registry, kind, person, records, now, feed=DESK)
 
@@ -67,7 +69,7 @@ def take(site: Site, *, now: datetime) -> list[Request]:
     """Opens a request for each that a consent feed has brought (OpenDSR, platforms), once. The clock runs since the
     person asked. Who is shared by several, or unknown by now, is left to staff: `consent requests` lists all."""
     taken: list[Request] = []
-    with site.home.lock(), open_ledger(site.home, site.keys, site.ledger_at) as (ledger, registry):
+    with open_ledger(site.home, site.keys, site.ledger_at) as (ledger, registry):
         with RequestLog(site.home, registry) as log:
             known = log.known_events()
         for row in ledger.subject_requests():
@@ -102,13 +104,19 @@ def _receive(
     stops = kind in STOPS_USE
     statuses = _statuses(site, person, "restricted", "on", now) if stops else []
     ledger.append([*records, *statuses], now)  # first: a kill after it leaves use stopped, and no request yet
-    kept = count_kept(site.home, site.policy, site.keys, ledger, registry, person)
     with RequestLog(site.home, registry) as log:
         due_days = site.policy.retention.requests.due_days
         name = log.receive(kind, person, now=since or now, due_days=due_days, feed=feed, event_key=key)
         if stops:
-            log.note(name, "use_stopped", now, {"ledger_seq": ledger.head()[0], "selected": kept.as_json()})
-        return log.get(name), kept
+            log.note(name, "use_stopped", now, {"ledger_seq": ledger.head()[0]})
+        request = log.get(name)
+    with suppress(OSError, duckdb.Error):
+        return request, count_kept(site.home, site.policy, site.keys, ledger, registry, person)
+    raise AssentError(
+        "the request is recorded, but what is kept cannot be counted now: a build is writing",
+        where=name,
+        remedy="`assent request confirm` with its id shows it; nothing has to be asked again",
+    )
 
 
 def confirm(site: Site, name: str, *, now: datetime, undo_now: bool = False) -> tuple[Request, Kept]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from orchestration.cli import root as command
 from orchestration.consent.ledger import open_ledger
-from orchestration.errors import AssentError
+from orchestration.errors import AssentError, HomeError
 from orchestration.exports.suppression import suppression_files
 from orchestration.identity.keys import SubjectRegistry
 from orchestration.retention import respond
@@ -194,3 +195,13 @@ def test_command_takes_the_person_from_stdin_and_never_repeats_it(world: World) 
 
 def requests_files(root: Path) -> list[Path]:
     return [path for path in root.glob("requests.sqlite*") if path.is_file()]
+
+
+def test_request_is_taken_while_a_build_holds_the_home(world: World) -> None:
+    """Use stops for everybody who asks, whatever runs; only an erasure waits for it."""
+    with ThreadPoolExecutor(1) as other, world.home.lock():
+        request = other.submit(receive, world).result()
+        assert request.state == "use_stopped"
+        with pytest.raises(HomeError, match="is using this home"):
+            other.submit(respond.confirm, site_of(world), request.id, now=SOON).result()
+    assert sms(world) == phones(world, *EVERYBODY) - phones(world, "ann")
