@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-# Delivery, order and time; the ledger's integrity and keys; leaks; what fails open if naive.
+# Kills in purge, erasure and rotation; delivery, order and time; the ledger's integrity and keys; leaks; erasure,
+# retention and backups; what fails open if naive.
 PROMISED = (
-    *(f"B{number}" for number in (*range(1, 13), 14)),
+    *(f"B{number}" for number in range(1, 15)),
     *(f"D{number}" for number in range(1, 11)),
     *(f"E{number}" for number in range(1, 11)),
     *(f"F{number}" for number in range(1, 13)),
-    "A8",
-    "A10",
+    *("A8", "A9", "A10"),
     "C8",
     "G1",
-    *("H1", "H2", "H3", "H4", "H7", "H8", "H9", "H10", "H11"),
+    *(f"H{number}" for number in range(1, 13)),
 )
 
 
