@@ -16,10 +16,12 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
+from orchestration.backup import commands as backup_commands
 from orchestration.backup.register import noted_backups
 from orchestration.errors import AssentError, ExitCode, HomeError
 from orchestration.evidence.removed import notes_of_removal
 from orchestration.home import Home
+from orchestration.identity import commands as keys_commands
 from orchestration.identity.keys import Keys
 from orchestration.identity.vault import Vault
 from orchestration.policy.loader import SHIPPED, load_policy
@@ -41,6 +43,7 @@ DUE = {
     "touchpoints:web": 4, "settled:web": 2, "links": 1, "quarantine": 1, "archive:wechat": 1, "vault": 1,
     "deliveries": 1, "removals": 1, "contact_points": 2, "exports": 1, "generations": 1, "dbt": 1, "backups": 1,
 }  # fmt: skip
+LATER = datetime.now(UTC) + timedelta(days=40)  # of what the commands date by the wall clock
 GOES = {name: units for name, units in DUE.items() if units}
 
 
@@ -409,3 +412,35 @@ def test_looking_changes_nothing(made: Retained) -> None:
         plan, _ = look(made.at())
     assert {part.name: part.units for part in plan.parts if part.units} == GOES
     assert files(made.home) == before
+
+
+def test_landing_folder_of_others_is_named_and_left_alone(made: Retained, tmp_path: Path) -> None:
+    theirs = tmp_path / "their_landing"
+    theirs.mkdir()
+    (theirs / "old.csv").write_text("id\n")
+    os.utime(theirs / "old.csv", times=(retention_world.OLD.timestamp(),) * 2)
+    report = purge(replace(made.at(), landing=theirs))
+    assert [one.code for one in report.outside] == ["landing_is_not_ours"]
+    assert records(made.home)[0]["outside"] == {"landing_is_not_ours": 1}
+    assert (theirs / "old.csv").is_file()
+
+
+@pytest.mark.fault("F7")
+def test_backups_that_the_commands_write_are_known(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    Keys.open(home)
+    for command, name in ((keys_commands.backup, "k"), (backup_commands.backup, "b")):
+        arguments = [str(tmp_path / name), *(["--home", str(home.root)] if name == "k" else [])]
+        done = CliRunner().invoke(
+            command,
+            arguments,
+            input="a long passphrase for tests\n",
+            obj=Settings(home=home.root),
+            standalone_mode=False,
+        )
+        assert done.exception is None, done.exception
+    noted = {one.kind: one for one in noted_backups(home).values()}
+    assert {kind: Path(one.path).name for kind, one in noted.items()} == {"keys": "k", "home": "b"}
+    made = At(home, load_policy(SHIPPED), Keys.open(home), LATER, LATER, "h", home.landing)
+    assert purge(made).units["backups"] == 2
+    assert not (tmp_path / "k").exists() and not (tmp_path / "b").exists()
