@@ -28,7 +28,6 @@ from orchestration.policy.schema import Feed, Policy, Source
 from orchestration.retention.suppressions import Suppressions
 from orchestration.warehouse import duckdb_settings
 
-MOST_PARTS = 10_000  # files × business days of a group; DuckDB would split a part that it had to close
 # Temporary tables of the connection. JUDGED holds plain values; it ends with the connection.
 JUDGED, VERDICTS, ACCEPTED, LINKS = "judged", "verdicts", "accepted", "links"
 
@@ -37,7 +36,6 @@ JUDGED, VERDICTS, ACCEPTED, LINKS = "judged", "verdicts", "accepted", "links"
 def connection(home: Home, policy: Policy, keys: Keys) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB with the token and normalising macros."""
     with duckdb_settings.connect(home) as con:
-        con.execute(f"SET partitioned_write_max_open_files = {MOST_PARTS}")
         con.execute("SET preserve_insertion_order = true")  # row numbers of a CSV are its order
         pseudonymise.install(con, keys)
         normalise.install(con, policy.organisation)
