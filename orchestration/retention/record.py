@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -115,16 +115,23 @@ def _part(content: dict[str, Any]) -> Part:
 def give_up(home: Home, *, but: Collection[str]) -> None:
     """Marks what is incomplete and will not be finished: killed before its first step, or begun by a rule that has
     changed since. What it left is planned anew."""
-    for path in _folder(home).glob("*.json"):
-        found = json.loads(path.read_bytes())
+    for path, found in _all(home):
         if found["state"] == "incomplete" and path.stem not in but:
             write_json(path, {**found, "state": "given_up"})
 
 
 def last_purges(home: Home, most: int) -> list[dict[str, Any]]:
     """What the newest records say, the newest first."""
-    found = [json.loads(path.read_bytes()) for path in _folder(home).glob("*.json")]
-    return sorted(found, key=lambda one: str(one["begun_at"]), reverse=True)[:most]
+    return sorted((one for _, one in _all(home)), key=lambda one: str(one["begun_at"]), reverse=True)[:most]
+
+
+def _all(home: Home) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every record that can be read: a damaged one of a purge that is over stands in nobody's way."""
+    for path in sorted(_folder(home).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(path.read_bytes())
+            if isinstance(found, dict) and {"state", "begun_at"} <= found.keys():
+                yield path, found
 
 
 def _folder(home: Home) -> Path:

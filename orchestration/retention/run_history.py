@@ -38,7 +38,7 @@ def ended_runs(home: Home) -> list[tuple[str, datetime]]:
     """Every run and when it ended; of one that never ended when it last changed."""
     if not is_here(home):
         return []
-    query = "SELECT run_id, coalesce(end_time, unixepoch(update_timestamp)) FROM runs ORDER BY id"
+    query = "SELECT run_id, coalesce(end_time, strftime('%s', update_timestamp)) FROM runs ORDER BY id"
     with _opened(home.dagster / "history" / "runs.db") as con:
         return [(str(run), datetime.fromtimestamp(float(at), UTC)) for run, at in con.execute(query)]
 

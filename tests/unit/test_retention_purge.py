@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from orchestration.backup import commands as backup_commands
 from orchestration.backup.register import noted_backups
-from orchestration.errors import AssentError, ExitCode, HomeError
+from orchestration.errors import AssentError, ExitCode, HomeError, VerifyError
 from orchestration.evidence.removed import notes_of_removal
 from orchestration.home import Home
 from orchestration.identity import commands as keys_commands
@@ -29,6 +29,7 @@ from orchestration.retention import commands, deletions
 from orchestration.retention.deletions import DELETIONS
 from orchestration.retention.plan import DATASETS
 from orchestration.retention.purge import At, PurgeReport, look, purge
+from orchestration.retention.record import last_purges
 from orchestration.retention.steps import Steps
 from orchestration.settings import Settings
 from orchestration.warehouse import contact_log
@@ -248,6 +249,25 @@ def test_purge_by_a_rule_that_was_changed_since_is_not_gone_on_with(
     assert (report.state, "quarantine" in report.units) == ("done", False)
     assert sorted(record["state"] for record in records(made.home)) == ["done", "given_up"]
     assert report.units["exports"] == 1
+
+
+def test_damaged_record_of_a_purge_that_is_over_is_passed_by(made: Retained) -> None:
+    purge(made.at())
+    (path,) = (made.home.evidence / "purges").glob("*.json")
+    path.write_bytes(path.read_bytes()[:-40])
+    assert last_purges(made.home, 5) == []
+    assert purge(made.at()).state == "done"
+
+
+def test_damaged_record_of_an_open_purge_is_an_error(made: Retained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could say what it was about to delete."""
+    with monkeypatch.context() as patch:
+        patch.setattr(deletions, "retract", lambda folder: (folder / "nowhere").stat())
+        assert purge(made.at()).state == "incomplete"
+    (path,) = (made.home.evidence / "purges").glob("*.json")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(VerifyError, match="damaged"):
+        purge(made.at())
 
 
 @pytest.mark.fault("A6")
