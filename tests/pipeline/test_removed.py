@@ -89,3 +89,36 @@ def test_others_rows_stay_identical_and_a_replay_says_exactly_what_is_gone(
     assert by_cause["erasure"] >= erased.rows, "a file that lost rows by both counts as erased"
     assert told["rows_gone"]["links"] == {"erasure": erased.links}
     assert {file["cause"] for file in told["files_missing"]} == {"erasure", "retention"}
+
+
+OPENED = """
+with told as (
+    select distinct i.person_key, i.controller, e.effective_at
+    from ledger.consent_events as e
+    inner join policy.decisions as d on e.decision = d.decision and d.restricts
+    inner join intermediate.int_identifiers_resolved as i on e.controller = i.controller and e.token = i.token
+)
+select
+    d.touchpoint_key, d.due_at < (select as_of from meta.builds) and d.held_by is null as is_due,
+    exists (
+        select 1 from told as w
+        where w.person_key = t.person_key and w.controller = t.controller and d.due_at = w.effective_at + to_days($days)
+    ) as is_dated_by_a_withdrawal,
+    d.due_at >= t.occurred_at + to_days($window) as has_waited
+from intermediate.int_deletions_due as d
+inner join intermediate.int_touchpoints_masked as t on d.touchpoint_key = t.touchpoint_key
+where d.reason = 'no_longer_permitted'
+"""
+
+
+def test_withdrawal_opens_a_dated_deletion_that_the_run_keeps_to(built: tuple[Path, Finished]) -> None:
+    """R-103: policy's days after somebody withdrew, what nothing else permits is gone from the lake, and not before."""
+    home, retention = Home(built[0]), load_policy().retention
+    given = {"days": retention.withdrawn_days, "window": retention.late_consent_window_days}
+    with connect_published(home) as con:
+        opened = con.execute(OPENED, given).fetchall()
+    there = {row["touchpoint_key"] for row in rows(home) if "touchpoint_key" in row}
+    assert sum(is_dated for _, _, is_dated, _ in opened) > 20 and all(waited for *_, waited in opened)
+    gone, stays = ({key for key, is_due, *_ in opened if is_due is due} for due in (True, False))
+    assert len(gone) > 5 and not gone & there
+    assert len(stays) > 5 and stays <= there
