@@ -22,6 +22,8 @@ WRITES: dict[str, tuple[str, str]] = {
     "export": ("", ""),
     "explain": ("--segment wechat_engaged --identifier-file -", WHO),
     "replay": ("", ""),
+    "request access": ("--identifier-file -", WHO),
+    "request readmit": ("--identifier-file -", WHO),
     "request erase": ("--identifier-file -", WHO),
     "request restrict": ("--identifier-file -", WHO),
     "request rectify": ("--identifier-file -", WHO),
