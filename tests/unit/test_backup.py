@@ -674,6 +674,7 @@ restore(Path({new!r}), Path({file!r}), PASSPHRASE, at=at, now=NOW, started=silen
     ("module", "name"),
     [
         ("restore", "_bring_keys"),
+        ("restore", "erase_restored"),
         ("replay", "_times_after"),
         ("restore", "fsync_folder"),
     ],
