@@ -13,6 +13,7 @@ STAGES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bench_measures_every_stage_of_a_night() -> None:
     done = CliRunner().invoke(main, ["--people", "60", "--history", "3"])
     assert done.exit_code == 0, done.output

@@ -233,7 +233,7 @@ def run(tmp_path: Path, calls: tuple[int, list[str]]) -> Callable[..., Finished]
 @pytest.mark.fault("E9")
 def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished], calls: tuple[int, list[str]]) -> None:
     """Nor does anything call home, and the scan finds what is then left on purpose in each place."""
-    home = make_demo(tmp_path / "home", people=200)
+    home = make_demo(tmp_path / "home", people=200, days=30)
     for plant in (plant_online, plant_tills, plant_consent):
         plant(home / "landing", LAST)
     done = run(home, "run", "--as-of", AS_OF, "--json")

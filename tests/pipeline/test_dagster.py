@@ -247,6 +247,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(home=tmp_path / "beside", policy_dir=folder, asset_prefix=("marketing", "assent"))
 
 
+@pytest.mark.slow
 def test_their_table_is_a_source_under_their_prefix(beside: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = assemble(Site.load(beside)).resolve_asset_graph()
     ours = {key for key in graph.get_all_asset_keys() if key.path[:2] == ["marketing", "assent"]}

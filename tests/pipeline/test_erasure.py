@@ -31,6 +31,7 @@ def members(home: Path) -> dict[str, set[str]]:
     return {name: {key for (key,) in rows} for name, rows in found.items()}
 
 
+@pytest.mark.slow  # three builds, a replay and four searches; the unit tests erase somebody step by step
 @pytest.mark.fault("F1", "F3", "F5", "F12")
 def test_person_is_erased_and_stays_out(built: tuple[Path, Finished], copy_of: Callable[[Path], Path]) -> None:
     home = copy_of(built[0])

@@ -65,6 +65,7 @@ def test_each_run_ends_with_a_purge_and_its_evidence(built: tuple[Path, Finished
     assert "retention  purge done" in built[1].err
 
 
+@pytest.mark.slow
 def test_purged_day_leaves_every_other_row_as_it_was(home: Home) -> None:
     """A rule of 30 days: whole days go as files, and no row of a younger day changes."""
     sources = ("app", "in_store", "web", "wechat")

@@ -315,7 +315,10 @@ def test_killed_erasure_is_finished_by_another_many_times(world: World, moments:
 
 
 @pytest.mark.fault("G1")
-@pytest.mark.parametrize("step", ["outbox", "quarantine", "lake", "registry", "working"])
+@pytest.mark.parametrize(
+    "step",
+    ["lake", "registry", *(pytest.param(one, marks=pytest.mark.slow) for one in ("outbox", "quarantine", "working"))],
+)
 def test_full_disk_is_an_error_and_no_erasure(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full at a step: it says so, nothing is claimed, and with room it goes on (G1)."""
     request = ask_and_confirm(world)
