@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -146,7 +146,7 @@ def _undo_until(site: Site, recipients: Sequence[Mapping[str, Any]], now: dateti
 def undo(site: Site, name: str, *, now: datetime) -> Request:
     """Lifts an erasure within its time, or a restriction: the tombstone says whose. Grants are not touched: what the
     person had permitted counts again."""
-    with site.home.lock(), _desk(site) as (ledger, _, log):
+    with site.home.lock(), _desk(site) as (ledger, registry, log):
         request, person = log.get(name), log.person(name)
         if request.kind == "access" or request.state not in ("use_stopped", "logically_erased"):
             raise AssentError(f"there is nothing to undo: {request.state}", where=name)
@@ -157,7 +157,8 @@ def undo(site: Site, name: str, *, now: datetime) -> Request:
                 raise AssentError("the erasure has begun", where=name, remedy="Nothing brings the person back")
         at = max(now, *(one.at + TICK for one in request.states))
         statuses: list[Status] = ["restricted", "erased"] if request.undo_until else ["restricted"]
-        ledger.append([r for status in statuses for r in _statuses(site, person, status, "off", at)], now)
+        lifted = [(status, _alone(ledger, registry, log, name, person, status)) for status in statuses]
+        ledger.append([r for status, whose in lifted for r in _statuses(site, whose, status, "off", at)], now)
         recall_suppression_files(site.home, name)
         log.note(name, "undone", now, {"ledger_seq": ledger.head()[0]})
         log.destroy_tombstone(name)
@@ -167,16 +168,36 @@ def undo(site: Site, name: str, *, now: datetime) -> Request:
 def answer(site: Site, name: str, evidence: dict[str, Any], *, now: datetime) -> Request:
     """Notes that a person was answered: access was given, a rectification made. A restriction for a rectification is
     lifted."""
-    with site.home.lock(), _desk(site) as (ledger, _, log):
+    with site.home.lock(), _desk(site) as (ledger, registry, log):
         request = log.get(name)
         if request.kind not in ("access", "rectification") or not request.is_open:
             raise AssentError(f"{request.kind} in state {request.state} is not answered so", where=name)
         if request.kind == "rectification":
             at = max(now, *(one.at + TICK for one in request.states))
-            ledger.append(_statuses(site, log.person(name), "restricted", "off", at), now)
+            lifted = _alone(ledger, registry, log, name, log.person(name), "restricted")
+            ledger.append(_statuses(site, lifted, "restricted", "off", at), now)
         log.note(name, "answered", now, evidence)
         log.destroy_tombstone(name)
         return log.get(name)
+
+
+def _alone(
+    ledger: Ledger, registry: SubjectRegistry, log: RequestLog, name: str, person: Person, status: Status
+) -> Person:
+    """The person with those identifiers only that nothing else gives `status`: neither another request, nor a feed that
+    said so last. A request that ends must not lift what another asked for."""
+    states = ("logically_erased",) if status == "erased" else ("use_stopped", "logically_erased")
+    others = [one for one in log.all() if one.id != name and one.kind in STOPS_USE and one.state in states]
+    stopped = {token for one in others if one.has_tombstone for token in log.person(one.id).tokens}
+    rows = ledger.subject_rows(registry.refs_of(person.tokens))
+    said = {
+        (row["subject_ref"], row["feed"], row["controller"]): row["state"]
+        for row in sorted(rows, key=lambda row: (row["effective_at"], row["state"] == "on"))
+        if row["type"] == "status" and row["feed"] != DESK and row["fact"] == status
+    }
+    refs = {ref for (ref, _, _), state in said.items() if state != "off"}
+    stopped |= {token for token, _, _ in registry.named(refs).values()}
+    return replace(person, identifiers=tuple(one for one in person.identifiers if one.token not in stopped))
 
 
 @contextmanager

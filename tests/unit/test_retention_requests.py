@@ -174,6 +174,18 @@ def test_what_is_undone_can_be_asked_again(world: World) -> None:
     assert {one.id: one.state for one in respond.log_of(site)} == {first.id: "undone", second.id: "use_stopped"}
 
 
+@pytest.mark.parametrize("kind", ["erasure", "restriction"])
+def test_what_ends_does_not_lift_what_another_request_asked_for(world: World, kind: str) -> None:
+    site, first, second = site_of(world), receive(world, kind=kind), receive(world, kind="restriction")
+    if kind == "erasure":
+        respond.confirm(site, first.id, now=SOON)
+    respond.undo(site, first.id, now=SOON)
+    lifted = {("erased", "off")} if kind == "erasure" else set()
+    assert open_statuses(world) == {("restricted", "on"), *lifted}
+    respond.undo(site, second.id, now=SOON)
+    assert open_statuses(world) == {("restricted", "off"), *lifted}
+
+
 @pytest.mark.fault("E10")
 def test_command_takes_the_person_from_stdin_and_never_repeats_it(world: World) -> None:
     """Shell history and logs keep arguments; the value is none, and is in no output or file (E10)."""
