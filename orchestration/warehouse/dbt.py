@@ -85,6 +85,21 @@ def run_unit_tests(home: Home, build_file: Path, project: Path) -> DbtRun:
     return DbtRun(done.returncode == 0, target_path(home), done.stdout)
 
 
+def compile_project(home: Home, build_file: Path, project: Path, target: Path) -> None:
+    """Writes the SQL of every model, as a build of `build_file` would run it, under `target`: `manifest.json` and
+    `compiled/`. Raises AssentError with dbt's own words: nothing is read of the file's rows but what macros ask."""
+    _run_folders(home)
+    arguments = ["compile", "--no-partial-parse", "--target-path", str(target), *_places(project), *_quiet()]
+    done = _dbt(arguments, environment(home, build_file))
+    if done.returncode or not (target / "manifest.json").is_file():
+        said = "\n".join(done.stdout.strip().splitlines()[-LAST_LINES:])
+        raise AssentError(
+            f"dbt cannot compile the models of this policy:\n{said}\n",
+            where="dbt compile",
+            remedy="Correct the model that dbt names",
+        )
+
+
 def parse(home: Home, project: Path) -> None:
     """Writes `project/target/manifest.json`. Raises AssentError with dbt's own words: a parse sees no data."""
     _run_folders(home)
