@@ -14,9 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.mirror import Mirror
+from orchestration.exports.export import export_generation
 from orchestration.identity.vault import Vault
 from orchestration.ingestion.archive import seal_file
 from orchestration.ingestion.lake import Manifest, write_manifests
@@ -31,7 +33,7 @@ from orchestration.warehouse.contact_log import note_contact_points
 from orchestration.warehouse.duckdb_settings import connect
 from orchestration.warehouse.gate import release
 from orchestration.warehouse.publish import publish
-from tests.generation_fixture import AS_OF, LATER, Person, World, _write_generation
+from tests.generation_fixture import AS_OF, LATER, Person, World, _write_generation, copy_world, make_world
 
 DAY = date(2026, 5, 30)
 CONFIRMED = LATER + timedelta(hours=1)
@@ -56,6 +58,22 @@ def scatter(world: World) -> None:
     memory.write_bytes(b"".join(bytes.fromhex(world.token(p.name, "phone")) for p in _shop(world)))
     with Vault(world.home, world.keys) as vault, connect(world.home) as con:
         note_contact_points(con, world.home, vault.contact_points_arrow())
+
+
+@pytest.fixture(scope="session")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Everybody in every place, and exports that name them. Copy it, do not change it."""
+    world = make_world(tmp_path_factory.mktemp("scattered"))
+    scatter(world)
+    return world
+
+
+@pytest.fixture(name="world")
+def scattered_world(scattered: World, tmp_path: Path) -> World:
+    """A copy of it, exported once."""
+    copied = copy_world(scattered, tmp_path)
+    export_generation(copied.home, copied.policy, copied.keys, now=LATER, policy_hash=copied.build.policy_hash)
+    return copied
 
 
 def _shop(world: World) -> list[Person]:

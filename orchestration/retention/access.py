@@ -33,6 +33,7 @@ from orchestration.warehouse.publish import published
 INTERNAL = frozenset(
     ("touchpoint_key", "body_hash", "batch", "subject_token", "subject_kind", "subject_issuer", "business_day")
 )
+KEPT_HASHED = {"kept_as": "keyed_hash"}  # of an identifier in a row: nobody can read it back
 Row = dict[str, Any]
 
 
@@ -96,7 +97,7 @@ def _touchpoints(site: Site, source: Source, person: Person) -> Iterator[Row]:
         tokens = set(further_columns(file.schema_arrow))
         for row in table.filter(pc.is_in(table["subject_token"], value_set=wanted)).to_pylist():
             fields = {name: _shown(value) for name, value in row.items() if name not in INTERNAL and value is not None}
-            yield {name: "kept as a keyed hash" if name in tokens else value for name, value in fields.items()}
+            yield {name: KEPT_HASHED if name in tokens else value for name, value in fields.items()}
 
 
 def _shown(value: Any) -> Any:

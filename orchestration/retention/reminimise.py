@@ -8,10 +8,8 @@ Retention and erasure have rules for those."""
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +33,7 @@ from orchestration.retention.coarser import ColumnFate, Fate, fates, stranger_sq
 from orchestration.retention.held import held_tokens
 from orchestration.retention.holding import files_holding
 from orchestration.retention.steps import Steps
-from orchestration.retention.swap import Change, swap, sweep
+from orchestration.retention.swap import Change, swap, sweep, written_aside
 from orchestration.settings import IN_HOME, LedgerAt
 
 KIND = "minimise"
@@ -198,7 +196,7 @@ def _apply(at: _Pass, source: Source, now: datetime) -> dict[str, int]:
     files, _ = at.files(source)
     rows = set[str]().union(*(_hits(con, files, is_hit) for is_hit in _by_row(policy, source).values()))
     todo = [path for path in files if str(path) in rows or _changing(policy, source, path)]
-    with _aside(home) as folder:
+    with written_aside(home, "reminimise") as folder:
         for start in range(0, len(todo), AT_ONCE):
             few = dict(enumerate(todo[start : start + AT_ONCE], start))
             changes = [
@@ -246,15 +244,3 @@ def _rewritten(policy: Policy, source: Source, stored: Sequence[str]) -> str:
     ]
     given = ", ".join(["*", *(fate.given for fate in found.values() if fate.given)])
     return f"SELECT {', '.join(columns)} FROM (SELECT {given} FROM stored)"
-
-
-@contextmanager
-def _aside(home: Home) -> Iterator[Path]:
-    """A folder for what is written aside; what a killed pass left in it goes first."""
-    folder = home.tmp / "reminimise"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -7,10 +7,8 @@ who or what is to go (`erasure.py`, `plan.py`, `settle.py`), and vault, keys, le
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -23,7 +21,7 @@ from orchestration.home import Home
 from orchestration.ingestion.lake import Manifest, manifests
 from orchestration.retention.holding import files_holding
 from orchestration.retention.strip import Strip, Stripped, further_columns, strip
-from orchestration.retention.swap import Change, Why, swap, swap_in_place, sweep
+from orchestration.retention.swap import Change, Why, swap, swap_in_place, sweep, written_aside
 from orchestration.warehouse.archive import day_of
 from orchestration.warehouse.duckdb_settings import connect
 
@@ -116,7 +114,7 @@ def _rewrite(home: Home, files: Sequence[str], of: Callable[[str], Strip], why: 
     few: those before may have changed them."""
     sweep(home)
     counted = Counter[str](files_read=len(files))
-    with _aside(home) as folder:
+    with written_aside(home, "rewrite") as folder:
         found = _stripped(home, files, of, folder)
         while few := list(itertools.islice(found, AT_ONCE)):
             names = {name for name, _ in few}
@@ -139,7 +137,7 @@ def _stripped(
 
 def _strip_logs(home: Home, what: Strip, now: datetime) -> Counter[str]:
     counted = Counter[str]()
-    with _aside(home) as folder:
+    with written_aside(home, "rewrite") as folder:
         changes = []
         for name in LOGS:
             for path in sorted((home.evidence / name).glob("*.parquet")):
@@ -150,15 +148,3 @@ def _strip_logs(home: Home, what: Strip, now: datetime) -> Counter[str]:
                     counted.update(log_rows=lost.rows, files=1)
         swap_in_place(home, changes, "erasure", now=now)
     return counted
-
-
-@contextmanager
-def _aside(home: Home) -> Iterator[Path]:
-    """A folder for what is written aside; what a killed call left in it goes first."""
-    folder = home.tmp / "rewrite"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

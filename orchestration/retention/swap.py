@@ -6,7 +6,9 @@ of the removal; the manifests; only then the old file goes. Again after a kill g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +33,18 @@ class Change:
     name: str
     rows: int
     aside: Path | None
+
+
+@contextmanager
+def written_aside(home: Home, name: str) -> Iterator[Path]:
+    """A folder for what is written aside; what a killed call left in it goes first."""
+    folder = home.tmp / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def swap(home: Home, batches: Sequence[Manifest], changes: Sequence[Change], why: Why, *, now: datetime) -> None:

@@ -9,26 +9,12 @@ import pytest
 
 from orchestration.errors import AssentError
 from orchestration.retention import respond
-from tests.erasure_world import scatter, site_of
-from tests.generation_fixture import LATER, SMS, World, copy_world, make_world
-from tests.unit.test_exports import quick_checks, run
+from tests.erasure_world import scattered, scattered_world, site_of
+from tests.generation_fixture import LATER, SMS, World
+from tests.unit.test_exports import quick_checks
 from tests.unit.test_retention_requests import ask
 
-__all__ = ["quick_checks"]  # fixture
-
-
-@pytest.fixture(scope="module")
-def scattered(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = make_world(tmp_path_factory.mktemp("scattered"))
-    scatter(world)
-    return world
-
-
-@pytest.fixture
-def world(scattered: World, tmp_path: Path) -> World:
-    copied = copy_world(scattered, tmp_path)
-    run(copied)
-    return copied
+__all__ = ["quick_checks", "scattered", "scattered_world"]  # fixtures
 
 
 def answered(world: World, folder: Path) -> tuple[dict[str, object], str]:

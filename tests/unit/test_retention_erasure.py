@@ -49,32 +49,18 @@ from tests.erasure_world import (
     erase,
     erased,
     rebuild,
-    scatter,
+    scattered,
+    scattered_world,
     site_of,
 )
-from tests.generation_fixture import World, copy_world, make_world
+from tests.generation_fixture import World, copy_world
 from tests.postgres import LOGIN, OWNER, Server
 from tests.unit.test_exports import SMS, contacts, phones, quick_checks, run
 
-__all__ = ["quick_checks"]  # fixture
+__all__ = ["quick_checks", "scattered", "scattered_world"]  # fixtures
 ROOT = Path(__file__).parents[2]
 OTHERS = ("bob", "cat", "dan", "eve")
 KINDS = ("phone", "email", "openid", "cookie", "push")
-
-
-@pytest.fixture(scope="module")
-def scattered(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Everybody in every place, and exports that name them. Copy it, do not change it."""
-    world = make_world(tmp_path_factory.mktemp("scattered"))
-    scatter(world)
-    return world
-
-
-@pytest.fixture
-def world(scattered: World, tmp_path: Path) -> World:
-    copied = copy_world(scattered, tmp_path)
-    run(copied)
-    return copied
 
 
 def verify(world: World, request: str) -> Found:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from orchestration.cli import root as command
 from orchestration.consent.ledger import open_ledger
+from orchestration.consent.models import DESK
 from orchestration.errors import AssentError, HomeError
 from orchestration.exports.suppression import suppression_files
 from orchestration.identity.keys import SubjectRegistry
@@ -184,6 +185,20 @@ def test_what_ends_does_not_lift_what_another_request_asked_for(world: World, ki
     assert open_statuses(world) == {("restricted", "on"), *lifted}
     respond.undo(site, second.id, now=SOON)
     assert open_statuses(world) == {("restricted", "off"), *lifted}
+
+
+@pytest.mark.parametrize("state", ["on", "off"])
+def test_what_ends_does_not_lift_what_a_feed_asked_for(world: World, state: str) -> None:
+    """Unless the feed has lifted it itself."""
+    site, request = site_of(world), receive(world, kind="restriction")
+    for number, said in enumerate(dict.fromkeys(["on", state])):
+        world.tell("ann", type="status", fact="restricted", state=said, at=LATER + timedelta(minutes=number), now=LATER)
+    respond.undo(site, request.id, now=SOON)
+    assert open_statuses(world) == {("restricted", state)}
+    with open_ledger(world.home, world.keys) as (ledger, registry):
+        rows = ledger.subject_rows([registry.lookup(world.token("ann", "phone")) or ""])
+    by_desk = {row["state"] for row in rows if row["feed"] == DESK and row["type"] == "status"}
+    assert by_desk == ({"on"} if state == "on" else {"on", "off"})
 
 
 @pytest.mark.fault("E10")

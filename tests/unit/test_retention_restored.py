@@ -18,14 +18,14 @@ from orchestration.retention.search import Found
 from orchestration.retention.suppressions import FILE
 from orchestration.retention.verification import verify_erasure
 from orchestration.settings import IN_HOME, LedgerAt
-from tests.erasure_world import ANN_VALUES, DUE, erased, scatter, site_of
-from tests.generation_fixture import World, copy_world, make_world
+from tests.erasure_world import ANN_VALUES, DUE, erased, scattered, scattered_world, site_of
+from tests.generation_fixture import World
 from tests.homes import copy_home
 from tests.unit.test_backup import new_home
-from tests.unit.test_exports import quick_checks, run
+from tests.unit.test_exports import quick_checks
 from tests.unit.test_retention_erasure import rest_of
 
-__all__ = ["quick_checks"]  # fixture
+__all__ = ["quick_checks", "scattered", "scattered_world"]  # fixtures
 PASSPHRASE = "correct horse battery"
 
 
@@ -33,20 +33,6 @@ PASSPHRASE = "correct horse battery"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cheap scrypt."""
     monkeypatch.setattr(passphrase, "SCRYPT_COST", 2)
-
-
-@pytest.fixture(scope="module")
-def scattered(tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = make_world(tmp_path_factory.mktemp("scattered"))
-    scatter(world)
-    return world
-
-
-@pytest.fixture
-def world(scattered: World, tmp_path: Path) -> World:
-    copied = copy_world(scattered, tmp_path)
-    run(copied)
-    return copied
 
 
 def look(world: World, home: Home, at: LedgerAt) -> Found:
