@@ -1,0 +1,277 @@
+"""What facts about rows add up to: which values are equal, whose a mask is, which guards an atom has passed.
+
+The gate is found here, by its shape: a row of touchpoints has passed it where a mask is not 0 of which one bound is the
+scopes that the consent of this touchpoint's own subject admits at its own time, and another the scopes that retention
+keeps for its own category and age. Not here: where the facts come from (`predicates.py`, `blocks.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from orchestration.proof.domain import Atom, Column, Const, Fact, Factor, Facts, Guard, Rows, Symbol, Term, Value
+
+TOUCHPOINTS = "lake"  # the schema whose rows are gated one by one
+SUBJECT, TIME = "subject_token", "occurred_at"
+TOKEN = Column("identity.identifiers", "token")
+CATEGORY, CONTROLLER = Column("policy.scopes", "category"), Column("policy.scopes", "controller")
+RETENTION_DAYS = Column("policy.scopes", "retention_days")
+CONSENT = "ledger.consent_events"
+SENSITIVE = Const("text", "sensitive")
+PERMIT, ORDINARY = Guard("permit"), Guard("ordinary")
+KEYED, INNER = Guard("keyed"), Guard("inner")
+
+
+def is_touchpoint(source: str) -> bool:
+    return source.startswith(f"{TOUCHPOINTS}.")
+
+
+def is_cut(source: str) -> bool:
+    """A relation that is proved or reviewed by itself; what it reads is not looked at again."""
+    return source.startswith(("declared ", "mart "))
+
+
+@dataclass
+class Closure:
+    """Which terms are equal by the facts, and which lineages are joined by an equality."""
+
+    parents: dict[Term, Term] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> Closure:
+        closure = cls()
+        for fact in facts:
+            if fact.what == "equal" and isinstance(fact.left, Symbol) and isinstance(fact.right, Symbol | Const):
+                closure._join(fact.left, fact.right)
+        return closure
+
+    def find(self, term: Term) -> Term:
+        while (parent := self.parents.get(term, term)) != term:
+            term = parent
+        return term
+
+    def same(self, one: Term, other: Term) -> bool:
+        return self.find(one) == self.find(other)
+
+    def const(self, term: Term) -> Const | None:
+        found = self.find(term)
+        return found if isinstance(found, Const) else None
+
+    def classmates(self, term: Term) -> Iterator[Term]:
+        found = self.find(term)
+        return (one for one in {*self.parents, found, term} if self.find(one) == found)
+
+    def linked(self, lineage: int) -> frozenset[int]:
+        """The lineages joined to this one by equalities of their columns, one after the other."""
+        classes: dict[Term, set[int]] = {}
+        for term in self.parents:
+            if isinstance(term, Symbol):
+                classes.setdefault(self.find(term), set()).add(term.lineage)
+        found, size = {lineage}, 0
+        while len(found) > size:
+            size = len(found)
+            for key, members in classes.items():
+                if members & found and not isinstance(key, Const):
+                    found |= members
+        return frozenset(found)
+
+    def _join(self, one: Term, other: Term) -> None:
+        a, b = self.find(one), self.find(other)
+        if isinstance(a, Const):
+            a, b = b, a
+        if a != b and not isinstance(a, Const):
+            self.parents[a] = b
+        self.parents.setdefault(b, b)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Everything known of the rows of one SELECT: facts, values by symbol, and which lineages one read brought."""
+
+    facts: Facts
+    pending: frozenset[tuple[frozenset[int], Fact]]
+    known: Mapping[Symbol, Value]
+    reads: tuple[frozenset[int], ...]
+    owners: frozenset[int]  # lineages with touchpoints of their own
+    anchors: frozenset[int]
+    keys: Mapping[str, str]  # cut relation → the column that says whose its rows are
+
+    def __post_init__(self) -> None:
+        maybe = frozenset(fact for _, fact in self.pending)
+        object.__setattr__(self, "everywhere", Closure.of(self.facts))
+        object.__setattr__(self, "matched", Closure.of(self.facts | maybe))
+        object.__setattr__(self, "maybe", self.facts | maybe)
+        object.__setattr__(self, "optional", frozenset().union(*(when for when, _ in self.pending)))
+
+    everywhere: Closure = field(init=False)
+    matched: Closure = field(init=False)  # where every optional row is there
+    maybe: Facts = field(init=False)
+    optional: frozenset[int] = field(init=False)
+
+    def atoms(self, atoms: Iterable[Atom]) -> frozenset[Atom]:
+        """The atoms with every guard that they have passed."""
+        permits = self._permits()
+        return frozenset(self._guarded(atom, permits) for atom in atoms)
+
+    def mask(self, mask: frozenset[Factor]) -> frozenset[Factor]:
+        """The factors of a mask, and whose they are."""
+        return frozenset(self._bound(factor) for factor in mask)
+
+    def evidence(self, factor: Factor) -> Factor:
+        """A scope's mask in a row that a consent admits, or that is young enough to be kept."""
+        found = set(factor.evidence)
+        for fact in self.facts:
+            left = self.known.get(fact.left) if isinstance(fact.left, Symbol) else None
+            right = self.known.get(fact.right) if isinstance(fact.right, Symbol) else None
+            if fact.what == "null" and left and any(atom.source == CONSENT for atom in left.atoms):
+                found.add("consent")
+            if fact.what == "less" and right and right.roles == {RETENTION_DAYS} and fact.right[0] == factor.lineage:  # type: ignore[index]
+                found.add("retention")
+        return factor._replace(evidence=frozenset(found))
+
+    def _permits(self) -> dict[int, frozenset[Guard]]:
+        """Lineage → the guards that a mask which is not 0 gives it."""
+        found: dict[int, frozenset[Guard]] = {}
+        for fact in self.facts:
+            if fact.what != "nonzero" or not isinstance(fact.left, frozenset):
+                continue
+            factors = self.mask(fact.left)
+            consents = [factor for factor in factors if factor.kind == "consent"]
+            kept = frozenset().union(*(factor.bound for factor in factors if factor.kind == "retention"))
+            guards = frozenset({PERMIT}).union(*(_scope_guards(f) for f in factors if f.kind == "scope"))
+            for factor in consents:
+                for owner in factor.bound & kept:
+                    for lineage in {owner, *factor.riders}:
+                        found[lineage] = found.get(lineage, frozenset()) | guards
+        return found
+
+    def _guarded(self, atom: Atom, permits: Mapping[int, frozenset[Guard]]) -> Atom:
+        guards = atom.guards
+        if atom.lineage is not None:
+            if is_cut(atom.source):
+                guards = guards | self._cut_guards(atom) if atom.is_own else guards
+            elif atom.is_own or not is_touchpoint(atom.source):
+                guards = guards | permits.get(atom.lineage, frozenset())
+        resolved = frozenset(guard for one in guards for guard in self._resolved(one))
+        return atom._replace(guards=resolved) if resolved != atom.guards else atom
+
+    def _resolved(self, guard: Guard) -> Iterator[Guard]:
+        const = None if guard.value is None else self.everywhere.const(guard.value)
+        yield guard if const is None or guard.what == "branch" else guard._replace(value=const)
+        if guard.what == "category" and guard.value is not None and self._is_ordinary(guard.value):
+            yield ORDINARY
+
+    def _is_ordinary(self, category: Term) -> bool:
+        const = self.everywhere.const(category)
+        if const is not None:
+            return const != SENSITIVE
+        same = set(self.everywhere.classmates(category))
+        return any(
+            fact.left in same
+            and ((fact.what == "unequal" and fact.right == SENSITIVE)
+                 or (fact.what == "among" and isinstance(fact.right, frozenset) and SENSITIVE not in fact.right))
+            for fact in self.facts
+        )  # fmt: skip
+
+    def _cut_guards(self, atom: Atom) -> frozenset[Guard]:
+        """Of a reviewed relation: what its rows are held to, whether they are this person's, whether one must be."""
+        lineage = atom.lineage
+        assert lineage is not None
+        found = set() if lineage in self.optional else {INNER}
+        key = Symbol(lineage, self.keys.get(atom.source, ""))
+        if any(isinstance(t, Symbol) and t.lineage in self.anchors for t in self.matched.classmates(key)):
+            found.add(KEYED)
+        for term in self.matched.parents:
+            const = self.matched.const(term)
+            if isinstance(term, Symbol) and term.lineage == lineage and const is not None:
+                found.add(Guard(f"pin {term.name}", const))
+        return frozenset(found)
+
+    def _bound(self, factor: Factor) -> Factor:
+        """The factor, with the lineages joined to it, and the touchpoints of which it is the mask."""
+        if factor.kind not in ("consent", "retention"):
+            return factor
+        if not self.owners:
+            return factor._replace(linked=factor.linked | self.everywhere.linked(factor.lineage))
+        side = factor.linked | {factor.lineage}
+        riders = factor.riders or next((read for read in self.reads if factor.lineage in read), side)
+        test = self._is_of_subject if factor.kind == "consent" else self._is_of_category
+        bound = frozenset(owner for owner in self.owners if test(owner, side) and self._is_of_time(owner, side))
+        return factor._replace(linked=side, riders=riders, bound=factor.bound | bound)
+
+    def _is_of_subject(self, owner: int, side: frozenset[int]) -> bool:
+        subjects = [s for s, value in self._own(owner) if _all_are(value, SUBJECT)]
+        tokens = [s for s, value in self.known.items() if s.lineage in side and value.roles == {TOKEN}]
+        return any(self.matched.same(subject, token) for subject in subjects for token in tokens)
+
+    def _is_of_category(self, owner: int, side: frozenset[int]) -> bool:
+        return all(
+            any(
+                self.matched.same(symbol, own)
+                for symbol, value in self.known.items()
+                if symbol.lineage in side and value.roles == {role}
+                for own, _ in self._own(owner)
+            )
+            for role in (CATEGORY, CONTROLLER)
+        )
+
+    def _is_of_time(self, owner: int, side: frozenset[int]) -> bool:
+        """Does the interval hold the touchpoint's own time: from <= time and time < to?"""
+        times = {symbol for symbol, value in self._own(owner) if _all_are(value, TIME)}
+        less = [(fact.left, fact.right) for fact in self.maybe if fact.what == "less"]
+        after = any(high in times and isinstance(low, Symbol) and low.lineage in side for low, high in less)
+        before = any(low in times and isinstance(high, Symbol) and high.lineage in side for low, high in less)
+        return after and before
+
+    def _own(self, owner: int) -> Iterator[tuple[Symbol, Value]]:
+        return ((symbol, value) for symbol, value in self.known.items() if symbol.lineage == owner)
+
+
+def _all_are(value: Value, name: str) -> bool:
+    """A column copied from the touchpoints' column of that name, whichever their source."""
+    return bool(value.roles) and all(is_touchpoint(role.relation) and role.name == name for role in value.roles)
+
+
+def _scope_guards(factor: Factor) -> frozenset[Guard]:
+    terms = {"purpose": factor.purpose, "controller": factor.controller, "category": factor.category}
+    return frozenset(Guard(what, term) for what, term in terms.items() if term is not None)
+
+
+def visible(rows: Rows) -> frozenset[Symbol]:
+    """The symbols by which anything outside may still speak of the rows."""
+    found = {value.term for value in rows.columns.values()}
+    for atom in rows.atoms.union(*(value.atoms for value in rows.columns.values())):
+        for guard in atom.guards:
+            found |= {guard.value, guard.of}
+    return frozenset(term for term in found if isinstance(term, Symbol))
+
+
+def kept(facts: Facts, symbols: frozenset[Symbol]) -> Facts:
+    """The facts of which something outside may still make use. A mask's go on as guards."""
+    closure = Closure.of(facts)
+    equal: set[Fact] = set()
+    firsts: dict[Term, Symbol] = {}
+    for symbol in sorted(symbols & closure.parents.keys()):
+        found = closure.find(symbol)
+        if isinstance(found, Const):
+            equal.add(Fact("equal", symbol, found))
+        elif (first := firsts.setdefault(found, symbol)) != symbol:
+            equal.add(Fact("equal", symbol, first))
+    return frozenset(equal) | frozenset(
+        fact
+        for fact in facts
+        if fact.what not in ("nonzero", "equal")
+        and (isinstance(fact.left, int) or fact.left in symbols)
+        and (not isinstance(fact.right, Symbol) or fact.right in symbols)
+    )
+
+
+def unsure(atoms: Iterable[Atom]) -> frozenset[Atom]:
+    """The atoms of a side of a join that a row may lack."""
+    return frozenset(atom._replace(guards=atom.guards - {INNER}) for atom in atoms)
+
+
+def owners_of(atoms: Iterable[Atom]) -> frozenset[int]:
+    return frozenset(
+        atom.lineage for atom in atoms if atom.is_own and atom.lineage is not None and is_touchpoint(atom.source)
+    )
