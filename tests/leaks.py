@@ -1,4 +1,5 @@
-"""Finds secrets wherever bytes may hide them: encodings, hashes, packed files, tables. Not here: what to look for."""
+"""Finds secrets wherever bytes may hide them: encodings, hashes, packed files, tables. Not here: what to look for, and
+the decoding, which is the product's own (`retention/readings.py`), held to its work by `plant_everywhere`."""
 
 from __future__ import annotations
 
@@ -7,15 +8,19 @@ import contextlib
 import gzip
 import hashlib
 import sqlite3
+import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
+from orchestration.home import Home
+from orchestration.retention.needles import Needles
+from orchestration.retention.readings import UnreadableError, readings
+from orchestration.retention.search import files_below
+
 ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "gb18030")
-GZIP = b"\x1f\x8b\x08"
 
 
 def forms(secret: str) -> set[bytes]:
@@ -38,71 +43,19 @@ def forms(secret: str) -> set[bytes]:
 
 
 def scan(roots: Iterable[Path], needles: dict[str, set[bytes]]) -> dict[str, set[str]]:
-    """File → the names of the secrets that it holds."""
-    found: dict[str, set[str]] = {}
+    """File → the names of the secrets that it holds. It decodes as the product's own searches do
+    (`retention/readings.py`); what a file may say is the tests' own list of forms."""
+    wanted, found = Needles(needles), dict[str, set[str]]()
+    home = Home(Path(tempfile.gettempdir()) / "scan")
     for root in roots:
-        for path in sorted(root.rglob("*")):
-            if path.is_file():
-                names = {name for part in readings(path) for name, forms in needles.items() if _holds(part, forms)}
-                if names:
-                    found[path.relative_to(root).as_posix()] = names
+        for path in files_below(root):
+            names = set[str]()
+            with contextlib.suppress(UnreadableError):  # damaged, or with a log that is open: its bytes were read
+                for _, data in readings(home, path):
+                    names |= wanted.found(data)
+            if names:
+                found[path.relative_to(root).as_posix()] = names
     return found
-
-
-def _holds(data: bytes, forms: set[bytes]) -> bool:
-    return any(form in data for form in forms)
-
-
-def readings(path: Path) -> Iterator[bytes]:
-    """Every way to read the file: its name, its bytes, what is packed in it, and its tables' values."""
-    data = path.read_bytes()
-    yield str(path).encode()
-    yield data
-    yield from _unpacked(data)
-    if data.startswith(b"SQLite format 3"):
-        yield from _sqlite(path)
-    elif data.startswith(b"PAR1"):
-        yield _values(duckdb.connect(), f"select * from read_parquet('{path}', hive_partitioning = false)")
-    elif data[8:12] == b"DUCK":
-        yield from _duckdb(path)
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            yield from (archive.read(name) for name in archive.namelist())
-
-
-def _unpacked(data: bytes) -> Iterator[bytes]:
-    start = data.find(GZIP)
-    while start >= 0:
-        with contextlib.suppress(zlib.error):
-            yield zlib.decompressobj(31).decompress(data[start:])
-        start = data.find(GZIP, start + 1)
-    with contextlib.suppress(zlib.error):
-        yield zlib.decompress(data)
-
-
-def _sqlite(path: Path) -> Iterator[bytes]:
-    """Values row by row: one that is spread over pages is not whole in the file. Opening it reads the log as well."""
-    with contextlib.closing(sqlite3.connect(path)) as con:
-        con.text_factory = bytes
-        for (name,) in con.execute("select name from sqlite_master where type = 'table'").fetchall():
-            for row in con.execute(f'select * from "{name.decode()}"'):
-                values = [value if isinstance(value, bytes) else str(value).encode() for value in row]
-                yield b"\0".join(values)
-                yield from (part for value in values for part in _unpacked(value))
-
-
-def _duckdb(path: Path) -> Iterator[bytes]:
-    with duckdb.connect(str(path), read_only=True) as con:
-        tables = con.execute("select table_schema, table_name, table_type from information_schema.tables").fetchall()
-        for schema, table, kind in tables:
-            # a view of the lake reads its files, which are searched too, and fails where retention took one since
-            with contextlib.suppress(*((duckdb.IOException,) if kind == "VIEW" else ())):
-                yield _values(con, f'select * from "{schema}"."{table}"')
-
-
-def _values(con: duckdb.DuckDBPyConnection, query: str) -> bytes:
-    found = con.execute(query).fetchall()
-    return b"\0".join(v if isinstance(v, bytes) else str(v).encode() for row in found for v in row)
 
 
 def plant_everywhere(folder: Path, secret: str) -> int:

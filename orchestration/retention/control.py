@@ -9,11 +9,14 @@ import base64
 import bz2
 import contextlib
 import gzip
+import hashlib
 import lzma
+import pickle
 import secrets
 import shutil
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -44,9 +47,9 @@ class Control:
 
 
 @contextmanager
-def planted(home: Home, keys: Keys, roots: Sequence[Path], line: str) -> Iterator[Control]:
-    """Plants, and removes all of it at the end. `line` names the control person in the sealed places; the rest holds a
-    random token and a random value."""
+def planted(home: Home, keys: Keys, roots: Sequence[Path], line: str | None) -> Iterator[Control]:
+    """Plants, and removes all of it at the end. `line` names the control person in the sealed places (None: a search
+    that opens none of them); the rest holds a random token and a random value."""
     remove_left(home, roots)
     token, value = secrets.token_hex(16), f"control-{secrets.token_hex(8)}-控@example.invalid"
     folder = home.tmp / f"{PREFIX}{secrets.token_hex(4)}"
@@ -62,8 +65,9 @@ def planted(home: Home, keys: Keys, roots: Sequence[Path], line: str) -> Iterato
             with contextlib.suppress(OSError):  # a folder that we may only read: then it says nothing of that folder
                 path.write_bytes(token.encode())
                 files[path] = "in each folder"
-        files |= _seal(home, keys, line)
-        yield Control({"control": forms_of_token(token) | forms_of_value(value)}, files, line)
+        if line is not None:
+            files |= _seal(home, keys, line)
+        yield Control({"control": forms_of_token(token) | forms_of_value(value)}, files, line or "")
     finally:
         remove_left(home, roots)
 
@@ -115,6 +119,26 @@ def _zstd(path: Path, _: str, value: str) -> None:
         stream.write(value.encode() * 3)
 
 
+def _pickle(protocol: int) -> Callable[[Path, str, str], None]:
+    def write(path: Path, _: str, value: str) -> None:
+        path.write_bytes(pickle.dumps({"v": [value]}, protocol))
+
+    return write
+
+
+def _msgpack(path: Path, _: str, value: str) -> None:
+    """A map of one text, as the specification of MessagePack has it: fixmap, fixstr, str 8."""
+    text = value.encode()
+    path.write_bytes(b"\x81\xa1v\xd9" + bytes([len(text)]) + text)
+
+
+def _packed_in_sqlite(path: Path, _: str, value: str) -> None:
+    with closing(sqlite3.connect(path)) as con:
+        con.execute("CREATE TABLE t (v BLOB)")
+        con.execute("INSERT INTO t VALUES (?)", (zlib.compress(value.encode() * 3),))
+        con.commit()
+
+
 def _packed(pack: Callable[[bytes], bytes]) -> Callable[[Path, str, str], None]:
     def write(path: Path, _: str, value: str) -> None:
         path.write_bytes(pack(value.encode() * 3))
@@ -145,7 +169,15 @@ WAYS: dict[str, Callable[[Path, str, str], None]] = {
     "xz": _packed(lzma.compress),
     "zstd": _zstd,
     "zip": _zip,
+    "zlib": _packed(zlib.compress),
+    "gzip within": _packed(lambda data: b"before" + gzip.compress(data) + b"after"),
+    "escaped": _bytes(lambda _, value: value.encode("unicode_escape")),
+    "sha1": _bytes(lambda _, value: hashlib.sha1(value.encode(), usedforsecurity=False).hexdigest().encode()),
+    "pickle 0": _pickle(0),
+    "pickle 5": _pickle(5),
+    "msgpack": _msgpack,
     "sqlite": _sqlite,
+    "zlib in sqlite": _packed_in_sqlite,
     "parquet": _parquet,
     "duckdb": _duckdb,
 }

@@ -9,12 +9,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
+HASHES = ("sha256", "sha1", "md5")  # unkeyed: a hash of a phone is the phone
 SHORTEST = 4  # bytes: a shorter one would be found in any file
 WINDOW = 1 << 24  # bytes at a time
 Bytes = bytes | bytearray | memoryview
@@ -29,16 +31,25 @@ def forms_of_token(token: str) -> set[bytes]:
 
 
 def forms_of_value(value: str) -> set[bytes]:
-    """A plain value as it may lie in a file. Of a phone also without its plus and its country, and its unkeyed hash."""
-    spellings = {value, value.lower(), value.upper()}
+    """A plain value as it may lie in a file, escaped too, and its unkeyed hash. Of a phone also without its plus and
+    its country, and in groups."""
+    spellings = {value, value.lower(), value.upper(), value.encode("unicode_escape").decode()}
     digits = value.removeprefix("+")
     if digits.isdigit() and value != digits:
-        spellings |= {digits, digits.removeprefix("86")}
+        short = digits.removeprefix("86")
+        spellings |= {digits, short, *(f"{short[:3]}{by}{short[3:7]}{by}{short[7:]}" for by in " -")}
     found = {form for spelling in spellings for form in _plain(spelling)}
     for spelling in spellings:
         found |= _packed(spelling.encode())
-        found |= _plain(hashlib.sha256(spelling.encode()).hexdigest())
+        for name in HASHES:
+            digest = hashlib.new(name, spelling.encode(), usedforsecurity=False)
+            found |= {digest.digest(), digest.hexdigest().encode(), digest.hexdigest().upper().encode()}
     return {form for form in found if len(form) >= SHORTEST}
+
+
+def forms_of_secret(secret: bytes) -> set[bytes]:
+    """Key material as it may lie in a file: as it is, in hex, in base64."""
+    return {secret} | _packed(secret) | {base64.urlsafe_b64encode(secret).rstrip(b"=")[:-1]}
 
 
 def _plain(text: str) -> set[bytes]:
@@ -69,7 +80,12 @@ class Needles:
                 first, second = np.frombuffer(form[:SHORTEST], "<u2")
                 self._first[first] = self._second[second] = True
 
-    @property
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.uint32]:
+        """The first bytes of every form as a number, in order; never empty."""
+        return np.sort(np.append(np.frombuffer(b"".join(self._by_start), "<u4"), np.uint32(0)))
+
+    @cached_property
     def longest(self) -> int:
         return max((len(form) for forms in self.forms.values() for form in forms), default=0)
 
@@ -87,9 +103,11 @@ class Needles:
         if len(units) < SHORTEST:
             return set()
         pairs = units[:-1].astype(np.uint16) | (units[1:].astype(np.uint16) << 8)
-        is_start = self._first[pairs[:-2]] & self._second[pairs[2:]]
+        places = np.flatnonzero(self._first[pairs[:-2]] & self._second[pairs[2:]])
+        wholes = pairs[places].astype(np.uint32) | (pairs[places + 2].astype(np.uint32) << 16)
+        found = np.minimum(np.searchsorted(self._starts, wholes), len(self._starts) - 1)
         names: set[str] = set()
-        for place in np.flatnonzero(is_start).tolist():
+        for place in places[self._starts[found] == wholes].tolist():
             for form, name in self._by_start.get(bytes(window[place : place + SHORTEST]), ()):
                 if name not in names and window[place : place + len(form)] == form:
                     names.add(name)

@@ -1,10 +1,13 @@
 """Every way to read a file for what it may give away: its name, its bytes, what is packed in it, its tables' values.
 
-Not here: what is sealed under the home's keys (`sealed_readings.py`), what is looked for (`needles.py`)."""
+Pickles and msgpack need no reading of their own: both keep a text as its bytes or escaped, forms that are looked for,
+and nothing is ever unpickled. Not here: what is sealed under the home's keys (`sealed_readings.py`), what is looked for
+(`needles.py`)."""
 
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import mmap
 import sqlite3
@@ -29,6 +32,7 @@ SQLITE, PARQUET, DUCKDB = b"SQLite format 3\0", b"PAR1", b"DUCK"
 PIECE = 1 << 22
 OVERLAP = 4096  # of two pieces, longer than any form that is looked for
 ROWS = 5_000
+MOST_PACKED = 1 << 26  # bytes of one gzip member within something else
 Reading = tuple[str, Bytes]  # how it was read, and the bytes
 
 
@@ -45,6 +49,8 @@ def readings(home: Home, path: Path) -> Iterator[Reading]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield from (("bytes", piece) for piece in _pieces(data))
         start = bytes(data[:16])
+        if not start.startswith(GZIP):
+            yield from (("packed within", piece) for piece in _members(data))
     try:
         yield from _inside(home, path, start)
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
@@ -62,6 +68,8 @@ def _inside(home: Home, path: Path, start: bytes) -> Iterator[Reading]:
         yield from _duckdb(home, path)
     elif start.startswith((GZIP, ZSTD, XZ, BZ2)):
         yield from (("unpacked", piece) for piece in _overlapping(_unpacked(path, start)))
+    elif _is_zlib(start):
+        yield from (("unpacked", piece) for piece in _overlapping(_inflated(path.read_bytes(), 15)))
     elif start.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -72,6 +80,34 @@ def _pieces(data: mmap.mmap) -> Iterator[bytes]:
     """Copied piece by piece: what looks at them may keep views that a closed map would not survive."""
     for start in range(0, len(data), PIECE):
         yield data[start : start + PIECE + OVERLAP]
+
+
+def _members(data: mmap.mmap) -> Iterator[bytes]:
+    """Gzip members within something else, wherever they begin."""
+    start = data.find(GZIP)
+    while start >= 0:
+        yield from _overlapping(_inflated(memoryview(data[start : start + MOST_PACKED]), 31))
+        start = data.find(GZIP, start + 1)
+
+
+def _is_zlib(start: bytes) -> bool:
+    """RFC 1950: deflate with a window of 32 KB, and a check of the first two bytes."""
+    return len(start) > 1 and start[0] == 0x78 and int.from_bytes(start[:2]) % 31 == 0
+
+
+def _inflated(data: Bytes, bits: int) -> Iterator[bytes]:
+    """What deflate gives, as far as it is sound: that something begins so proves nothing."""
+    unpacker, left = zlib.decompressobj(bits), bytes(data)
+    with contextlib.suppress(zlib.error):
+        while left and not unpacker.eof:
+            yield unpacker.decompress(left, PIECE)
+            left = unpacker.unconsumed_tail
+
+
+def _packed_value(value: bytes) -> Iterator[bytes]:
+    """A value of a table that is packed, as Dagster packs its snapshots."""
+    if value.startswith(GZIP) or _is_zlib(value):
+        yield from _overlapping(_inflated(value, 31 if value.startswith(GZIP) else 15))
 
 
 def _overlapping(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -94,11 +130,22 @@ def _unpacked(path: Path, start: bytes) -> Iterator[bytes]:
             while chunk := stream.read(PIECE):
                 yield chunk
         return
-    import gzip
+    yield from _gunzipped(path)
 
-    with gzip.open(path) as stream:
+
+def _gunzipped(path: Path) -> Iterator[bytes]:
+    """Member after member, as far as they are sound. Raises zlib.error at the end of what was cut or damaged."""
+    unpacker, is_begun = zlib.decompressobj(31), False
+    with path.open("rb") as stream:
         while chunk := stream.read(PIECE):
-            yield chunk
+            while chunk:
+                is_begun = True
+                yield unpacker.decompress(chunk, PIECE)
+                chunk = unpacker.unconsumed_tail
+                if unpacker.eof:
+                    chunk, unpacker, is_begun = unpacker.unused_data.lstrip(b"\0"), zlib.decompressobj(31), False
+    if is_begun:
+        raise zlib.error("cut")
 
 
 def _sqlite(path: Path) -> Iterator[Reading]:
@@ -107,9 +154,11 @@ def _sqlite(path: Path) -> Iterator[Reading]:
         con.text_factory = bytes
         tables = con.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (name,) in tables:
-            cursor = con.execute(f'SELECT * FROM "{name.decode()}"')
+            how, cursor = f"rows of {name.decode()}", con.execute(f'SELECT * FROM "{name.decode()}"')
             while rows := cursor.fetchmany(ROWS):
-                yield "rows", b"\0".join(_bytes(value) for row in rows for value in row)
+                values = [_bytes(value) for row in rows for value in row]
+                yield how, b"\0".join(values)
+                yield from ((how, part) for value in values for part in _packed_value(value))
 
 
 def _bytes(value: object) -> bytes:
@@ -118,7 +167,7 @@ def _bytes(value: object) -> bytes:
 
 def _parquet(path: Path) -> Iterator[Reading]:
     for batch in pq.ParquetFile(path).iter_batches(batch_size=1 << 17):
-        yield from (("rows", data) for data in of_columns(batch))
+        yield from ((f"column {name}", data) for name, data in of_columns(batch))
 
 
 def _duckdb(home: Home, path: Path) -> Iterator[Reading]:
@@ -127,13 +176,13 @@ def _duckdb(home: Home, path: Path) -> Iterator[Reading]:
         for schema, table in tables:
             reader = con.execute(f'SELECT * FROM "{schema}"."{table}"').to_arrow_reader(1 << 17)
             for batch in reader:
-                yield from (("rows", data) for data in of_columns(batch))
+                yield from ((f"column {name} of {schema}.{table}", data) for name, data in of_columns(batch))
 
 
-def of_columns(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """The values of columns of text, bytes and whole numbers, nested ones too, one after the other."""
-    for column in batch.columns:
-        yield from _values(column)
+def of_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes]]:
+    """The values of each column of text, bytes and whole numbers, nested ones too, one after the other."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        yield from ((name, data) for data in _values(column))
 
 
 def _values(column: pa.Array) -> Iterator[bytes]:

@@ -82,7 +82,7 @@ class Search:
             needles = Needles({**self._forms, **control.forms})
             seen = set[Path]()
             for root in self._roots:
-                for path in _files(root):
+                for path in files_below(root):
                     self._look(root, path, needles, found, control, seen)
             self._look_into_sealed(needles, found, control, seen)
             copies = noted_backups(self._site.home).values()
@@ -95,7 +95,7 @@ class Search:
         where = path.relative_to(root.parent).as_posix()
         try:
             for how, data in readings(self._site.home, path):
-                found.read(how)
+                found.read(how.split()[0])
                 found.bytes += len(data) if how == "bytes" else 0
                 for name in needles.found(data):
                     if name == "control":
@@ -129,7 +129,7 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _files(root: Path) -> Iterator[Path]:
+def files_below(root: Path) -> Iterator[Path]:
     """Every file below, hidden ones too; links are not followed, as what they lead to is elsewhere."""
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.is_symlink():
