@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": ("orchestration.evidence.commands_explain:explain", "Why one person is in a segment or not."),
     "diff": ("orchestration.evidence.commands_diff:diff", "Who joined and left between two generations, and why."),
     "replay": ("orchestration.evidence.commands_replay:replay", "Rebuild a generation as it was, and compare."),
+    "prove": ("orchestration.proof.commands:prove", "Prove that nothing lies where it may not."),
     "export": ("orchestration.exports.commands:export", "Export the published generation again, minus withdrawals."),
     "withdrawals": (
         "orchestration.exports.commands:withdrawals",
@@ -121,8 +122,8 @@ def root() -> None:
     """Consent-aware marketing audiences: every row can show the consent that admits it.
 
     Exit codes: 0 good; 1 a check or a stage failed, the published generation is unchanged; 2 wrong usage;
-    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 verify, doctor or replay
-    found something; 7 good, but data past its days waits for a confirmation or could not be deleted.
+    3 good, but some files were refused; 4 the policy is wrong; 5 the home cannot be used; 6 verify, prove, doctor or
+    replay found something; 7 good, but data past its days waits for a confirmation or could not be deleted.
     """
 
 

@@ -22,6 +22,7 @@ WRITES: dict[str, tuple[str, str]] = {
     "export": ("", ""),
     "explain": ("--segment wechat_engaged --identifier-file -", WHO),
     "replay": ("", ""),
+    "prove": ("--canaries", ""),
     "request access": ("--identifier-file -", WHO),
     "request readmit": ("--identifier-file -", WHO),
     "request erase": ("--identifier-file -", WHO),

@@ -1,0 +1,171 @@
+"""Searches every file of a home, as it lies and read through, for what must not be there: contact details in plain,
+pseudonyms and key material out of their places, the audience keys of one purpose in a place of another.
+
+It changes nothing among people's data; controls of its own, planted beside and removed, prove that it would have found
+what it looks for. Not here: what it looks for (`marked.py`), what may lie where (`allowances.py`)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestration.backup.register import is_where_written, noted_backups
+from orchestration.consent.anchoring.anchor import Anchor
+from orchestration.proof.allowances import Allowances
+from orchestration.proof.marked import Mark, Marks, marks_of
+from orchestration.proof.verdict import Failure, Verdict
+from orchestration.retention.control import Control, planted
+from orchestration.retention.needles import Needles
+from orchestration.retention.readings import Reading, UnreadableError, readings
+from orchestration.retention.respond import Site
+from orchestration.retention.search import files_below
+
+SAMPLE = 100  # of each kind: measured, a home of 40 MB takes 3 s of CPU; of all people `--full`
+SHOWN = 20  # failures of one area, beyond which they are counted
+SEALED = "contents sealed under the home's keys (quarantine, archive, vault, journal): their bytes were searched"
+OF_SOURCES = "contact details in landing/: the files are the sources' own"
+REMEDIES = {
+    "contact": "Find the step that writes this file: contact details belong in the vault, and in the contact column",
+    "pseudonym": "Find the step that writes this file; places.yaml says where tokens may lie",
+    "audience": "An audience key may be shown for its own purpose only: join no two purposes",
+    "purpose_key": "Remove the file, then rotate: `assent keys rotate`, and tell whoever answers for the keys",
+    "master": "Remove the file, then rotate: `assent keys rotate`, and tell whoever answers for the keys",
+    "secret": "Remove the file, then rotate: `assent keys rotate`, and tell whoever answers for the keys",
+}
+
+
+@dataclass
+class Searched:
+    """What the search saw, by area (a folder of the home, the anchor, a further folder)."""
+
+    looked_for: dict[str, int]
+    known: dict[str, int]
+    files: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    hits: dict[str, dict[str, list[Failure]]] = field(default_factory=dict)  # area → file
+    unreadable: dict[str, str] = field(default_factory=dict)
+    not_searched: list[str] = field(default_factory=list)
+    control_planted: int = 0
+    control_missed: list[str] = field(default_factory=list)
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One for each area: each of its files holds nothing that it may not; and one for the controls."""
+        found = [self._control()]
+        for area, files in sorted(self.files.items()):
+            hits = self.hits.get(area, {})
+            failures = tuple(failure for some in hits.values() for failure in some)
+            found.append(Verdict("canaries", area, None, files, files - len(hits), failures[:SHOWN]))
+        return tuple(found)
+
+    def _control(self) -> Verdict:
+        missed = tuple(
+            Failure(
+                "the search does not see through this way of hiding, so it proves nothing",
+                (way,),
+                "Report it as a fault of Assent; in a folder that cannot be written, run as its owner",
+            )
+            for way in self.control_missed
+        )
+        planted = self.control_planted
+        return Verdict("canaries", "control", None, planted, planted - len(missed), missed)
+
+
+class CanarySearch:
+    """One search of a home, its anchor and further folders (`also`)."""
+
+    def __init__(self, site: Site, *, seed: int, sample: int | None, also: Sequence[Path] = ()) -> None:
+        self._site, self._also = site, also
+        self._marks: Marks = marks_of(site, seed=seed, sample=sample)
+        self._named: dict[str, Mark] = {str(number): mark for number, mark in enumerate(self._marks.marks)}
+        self._allowed = Allowances(site.policy)
+        anchor = Anchor(site.home, site.keys, site.ledger_at).folder
+        self._roots = [site.home.root, *([anchor] if anchor.is_dir() else []), *also]
+
+    def run(self, say: Callable[[str], None] = lambda _: None) -> Searched:
+        found = Searched(self._marks.looked_for(), dict(self._marks.known))
+        with self._site.home.lock(), planted(self._site.home, self._site.keys, self._roots, None) as control:
+            forms = {name: mark.forms for name, mark in self._named.items()}
+            needles, seen = Needles({**forms, **control.forms}), set[Path]()
+            for root in self._roots:
+                say(f"searching {root}")
+                for path in files_below(root):
+                    self._look(root, path, needles, control, found, seen)
+            found.control_planted = len(control.planted)
+            found.control_missed = sorted(way for path, way in control.planted.items() if path not in seen)
+            found.not_searched = self._not_searched()
+        return found
+
+    def _look(
+        self, root: Path, path: Path, needles: Needles, control: Control, found: Searched, seen: set[Path]
+    ) -> None:
+        area, name = self._placed(root, path)
+        is_control = path in control.planted
+        if not is_control:
+            found.files[area] = found.files.get(area, 0) + 1
+        try:
+            for how, data in self._readings(path, name):
+                found.bytes += len(data) if how == "bytes" else 0
+                held = needles.found(data)
+                if "control" in held:
+                    seen.add(path)
+                if not is_control:
+                    self._judge(area, name, how, held - {"control"}, found)
+        except UnreadableError as error:
+            found.unreadable[name] = str(error)
+        except OSError as error:
+            found.unreadable[name] = error.strerror or "cannot be read"
+
+    def _placed(self, root: Path, path: Path) -> tuple[str, str]:
+        """The area, and the name by which the inventory knows the file."""
+        relative = path.relative_to(root)
+        if root == self._site.home.root:
+            return (relative.parts[0] if len(relative.parts) > 1 else "home"), relative.as_posix()
+        if root in self._also:
+            return root.name, f"{root.name}/{relative.as_posix()}"
+        return "anchor", f"anchor/{root.name}/{relative.as_posix()}"
+
+    def _readings(self, path: Path, name: str) -> Iterator[Reading]:
+        yield from readings(self._site.home, path)
+        if name.startswith("outbox/") and path.suffix == ".csv":
+            yield from cells(path)
+
+    def _judge(self, area: str, name: str, how: str, held: set[str], found: Searched) -> None:
+        marks = [self._named[number] for number in held]
+        allowed = self._allowed.of(name, how) if marks and not name.startswith(self._beside()) else None
+        wrong = {mark.says: mark for mark in marks if allowed is None or not allowed.covers(mark)}
+        where = found.hits.setdefault(area, {}).setdefault(name, []) if wrong else []
+        told = {failure.what for failure in where}
+        for says, mark in sorted(wrong.items()):
+            what = f"{says} lies where it may not"
+            if what not in told:
+                where.append(Failure(what, (name, f"in its {how}"), REMEDIES[mark.kind]))
+
+    def _beside(self) -> tuple[str, ...]:
+        """Further folders may hold nothing, whatever their files are called."""
+        return tuple(f"{root.name}/" for root in self._also)
+
+    def _not_searched(self) -> list[str]:
+        copies = noted_backups(self._site.home).values()
+        backups = [f"{copy.path}: sealed with a passphrase" for copy in copies if is_where_written(copy)]
+        server = (
+            [] if self._site.ledger_at.url is None else ["the ledger's database server: only what it sends is seen"]
+        )
+        temporary = f"{tempfile.gettempdir()}: the system's temporary folder; name it, or a part of it, with --also"
+        return [SEALED, OF_SOURCES, *server, temporary, *backups]
+
+
+def cells(path: Path) -> Iterator[Reading]:
+    """A CSV of the outbox by its columns, in both encodings of destinations."""
+    data = path.read_bytes()
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            header, *rows = csv.reader(io.StringIO(data.decode(encoding), newline=""))
+        except (UnicodeDecodeError, ValueError, csv.Error):
+            continue
+        for number, name in enumerate(header):
+            yield f"column {name}", "\0".join(row[number] for row in rows if number < len(row)).encode()
+        return

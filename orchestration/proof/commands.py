@@ -1,0 +1,118 @@
+"""`assent prove`: shows that no data passes beside the gate, by a search of this home.
+
+Not here: the parts of the proof (`prove.py`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestration.consent.options import AS_JSON, opened, print_json
+from orchestration.errors import ExitCode
+from orchestration.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from orchestration.proof.evidence import Proof
+    from orchestration.proof.verdict import Part, Verdict
+
+MOST_SHOWN = 5  # failures of one relation; all are in --json and in the evidence
+SAYS = {
+    "contact": "contact details", "pseudonym": "tokens and person keys", "audience": "audience keys",
+    "purpose_key": "keys of purposes", "master": "master keys", "secret": "keys derived from them, and people's own",
+}  # fmt: skip
+
+
+@click.command()
+@click.option("--canaries", "only", flag_value="canaries", help="Only the search of every file.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the sample: the same seed, the same sample.")
+@click.option("--full", is_flag=True, help="Everybody in the home, not a sample. It takes longer.")
+@click.option(
+    "--also",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="With the canaries: search this folder too (logs, targets, temporary files); repeatable.",
+)
+@AS_JSON
+@click.pass_context
+def prove(
+    context: click.Context, only: str | None, seed: int, full: bool, also: tuple[Path, ...], as_json: bool
+) -> int:
+    """Prove that what this home exposes came through the gate, and that nothing lies where it may not.
+
+    --canaries searches every file of the home and its anchor, as it lies and read through (Parquet, DuckDB, SQLite,
+    packed files, pickles, msgpack), for what the home itself knows and what must not be there: contact details in
+    plain, tokens outside of their places, audience keys of one purpose in a place of another, key material. Controls
+    are planted beside the data and removed, and the search counts only if it finds each of them.
+
+    Each run leaves signed evidence in evidence/proofs/. Exit code 0: all is proved; 6: not."""
+    from orchestration.proof.evidence import write_proof
+    from orchestration.proof.prove import Asked
+    from orchestration.proof.prove import prove as run_parts
+    from orchestration.retention.respond import Site
+
+    at = opened(context)
+    settings = context.obj if isinstance(context.obj, Settings) else load_settings()
+    start = time.monotonic()
+
+    def say(line: str) -> None:
+        if not as_json:
+            click.echo(f"{time.monotonic() - start:6.1f} s  {line}", err=True)
+
+    site = Site(at.home, at.policy, at.keys, at.ledger_at)
+    proof = run_parts(site, settings.policy_dir, Asked(_parts(only), seed, full, also), say=say)
+    path = write_proof(at.home, at.keys, proof, now=at.now)
+    if as_json:
+        print_json({**proof.as_json(), "evidence": str(path)})
+    else:
+        for line in told(proof):
+            click.echo(line)
+        click.echo(f"{'proved' if proof.is_proved else 'NOT PROVED'}; evidence: {path}")
+    return int(ExitCode.OK if proof.is_proved else ExitCode.VERIFY)
+
+
+def _parts(only: str | None) -> tuple[Part, ...]:
+    del only
+    return ("canaries",)
+
+
+def told(proof: Proof) -> Iterator[str]:
+    """The proof as people read it: a line for each verdict, and what is wrong with the path to it."""
+    for verdict in proof.verdicts:
+        yield from _told(verdict)
+    if proof.searched:
+        yield from _searched(proof.searched)
+    yield from (f"note  {note}" for note in proof.notes)
+    found = proof.as_json()
+    yield (
+        f"{found['relations']} relations, {found['obligations']} obligations: {found['discharged']} hold,"
+        f" {found['failed']} do not; {sum(proof.seconds.values()):.1f} s"
+    )
+
+
+def _told(verdict: Verdict) -> Iterator[str]:
+    mark = "ok   " if verdict.is_proved else "BAD  "
+    yield (
+        f"{mark}{verdict.part:<9} {verdict.relation:<36} {verdict.purpose or '':<22}"
+        f"{verdict.discharged:>6} of {verdict.obligations}"
+    )
+    for failure in verdict.failures[:MOST_SHOWN]:
+        yield f"       {failure.what}"
+        yield from (f"         {'→ ' if number else '  '}{step}" for number, step in enumerate(failure.path))
+        yield f"         {failure.remedy}"
+    if len(verdict.failures) > MOST_SHOWN:
+        yield f"       and {len(verdict.failures) - MOST_SHOWN} more, see --json"
+
+
+def _searched(searched: Mapping[str, Any]) -> Iterator[str]:
+    kinds = [
+        f"{counts['looked_for']:,} of {counts['known']:,} {SAYS[kind]}"
+        for kind, counts in searched["looked_for"].items()
+    ]
+    yield f"looked for    {', '.join(kinds)}"
+    yield f"in            {searched['files']:,} files, {searched['bytes']:,} bytes"
+    yield from (f"only bytes    {where} ({why})" for where, why in searched["only_bytes"].items())
+    yield from (f"not searched  {what}" for what in searched["not_searched"])
