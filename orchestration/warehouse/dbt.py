@@ -16,6 +16,7 @@ from orchestration.home import Home
 from orchestration.warehouse.duckdb_settings import memory_limit
 
 LAST_LINES = 20
+PROJECT_NOTE = "assent_project.txt"  # in the target: the prepared project (`prepare.py`) that was compiled
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class DbtRun:
 
 def target_path(home: Home) -> Path:
     return home.tmp / "dbt" / "target"
+
+
+def is_compiled(home: Home, project: Path) -> bool:
+    """Whether the SQL in `target_path` is what dbt made of this very project, and not of another."""
+    note = target_path(home) / PROJECT_NOTE
+    return note.is_file() and note.read_text(encoding="utf-8") == project.parent.name
 
 
 def environment(home: Home, build_file: Path) -> dict[str, str]:
@@ -63,14 +70,20 @@ def build_arguments(home: Home, project: Path) -> list[str]:
 
 def run_build(home: Home, build_file: Path, project: Path) -> DbtRun:
     """Runs `dbt build` on `build_file`. A failed model or test is a result, not an exception."""
-    _run_folders(home)
+    _run_folders(home, target_path(home))
     done = _dbt(build_arguments(home, project), environment(home, build_file))
+    _note_project(target_path(home), project)
     return DbtRun(done.returncode == 0, target_path(home), done.stdout)
+
+
+def _note_project(target: Path, project: Path) -> None:
+    if target.is_dir():
+        (target / PROJECT_NOTE).write_text(project.parent.name, encoding="utf-8")
 
 
 def run_models(home: Home, build_file: Path, project: Path) -> DbtRun:
     """Builds the models alone, as a replay does: what their tests said then is evidence already."""
-    _run_folders(home)
+    _run_folders(home, target_path(home))
     arguments = ["run", "--no-partial-parse", "--target-path", str(target_path(home))]
     done = _dbt([*arguments, *_places(project), *_quiet()], environment(home, build_file))
     return DbtRun(done.returncode == 0, target_path(home), done.stdout)
@@ -78,7 +91,7 @@ def run_models(home: Home, build_file: Path, project: Path) -> DbtRun:
 
 def run_unit_tests(home: Home, build_file: Path, project: Path) -> DbtRun:
     """Runs the models' own unit tests on a file that was built. No part of a nightly build."""
-    _run_folders(home)
+    _run_folders(home, target_path(home))
     select = ["--select", "test_type:unit"]
     arguments = ["test", "--no-partial-parse", "--target-path", str(target_path(home)), *select]
     done = _dbt([*arguments, *_places(project), *_quiet()], environment(home, build_file))
@@ -88,7 +101,7 @@ def run_unit_tests(home: Home, build_file: Path, project: Path) -> DbtRun:
 def compile_project(home: Home, build_file: Path, project: Path, target: Path) -> None:
     """Writes the SQL of every model, as a build of `build_file` would run it, under `target`: `manifest.json` and
     `compiled/`. Raises AssentError with dbt's own words: nothing is read of the file's rows but what macros ask."""
-    _run_folders(home)
+    _run_folders(home, target)
     arguments = ["compile", "--no-partial-parse", "--target-path", str(target), *_places(project), *_quiet()]
     done = _dbt(arguments, environment(home, build_file))
     if done.returncode or not (target / "manifest.json").is_file():
@@ -98,6 +111,7 @@ def compile_project(home: Home, build_file: Path, project: Path, target: Path) -
             where="dbt compile",
             remedy="Correct the model that dbt names",
         )
+    _note_project(target, project)
 
 
 def parse(home: Home, project: Path) -> None:
@@ -134,7 +148,10 @@ def _dbt(arguments: list[str], env: dict[str, str]) -> subprocess.CompletedProce
     )
 
 
-def _run_folders(home: Home) -> None:
+def _run_folders(home: Home, target: Path | None = None) -> None:
+    """What dbt needs to be there, and of `target` nothing: SQL that is left of another project is not this one's."""
+    if target is not None:
+        shutil.rmtree(target, ignore_errors=True)
     for folder in (home.tmp / "duckdb", home.tmp / "dbt"):
         folder.mkdir(parents=True, exist_ok=True)
 

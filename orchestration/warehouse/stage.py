@@ -64,25 +64,11 @@ def stage_inputs(
     ledger_at: LedgerAt = IN_HOME,
 ) -> Build:
     """Makes the build's file, lays the archive of what it read beside it, and notes the build."""
-    head, ledger = read_ledger(home, policy, keys, ledger_at)
-    with Vault(home, keys) as vault:
-        points = vault.contact_points_arrow()
-    read = Read(list_files(home), ledger, points)
-    build = Build(
-        as_of=as_of.astimezone(UTC),
-        policy_hash=policy_hash(policy, policy_dir),
-        ledger_head=head[1],
-        ledger_seq=head[0],
-        lake_hash=lake_hash(home),
-        activity_hash=activity_hash(home, read, as_of),
-        keys_id=keys.id,
-        code_hash=code_hash(),
-    )
+    build, read = _inputs(home, policy, keys, as_of, policy_dir, ledger_at)
     for leftover in home.building.glob(f"{build.generation}.*"):
         leftover.unlink()
-    models = Models(policy_dir)
-    sensitive, stages = sensitive_segments(policy, models), stages_read(policy, models)
-    stage_file(home, build.path(home), policy, keys, build, read, sensitive, stages)
+    stage_file(home, build.path(home), policy, keys, build, read, *_of_models(policy, policy_dir))
+    points, ledger = read.contact_points, read.ledger
     with connect(home) as con:
         note = note_contact_points(con, home, points)
     write_archive(
@@ -98,6 +84,46 @@ def stage_inputs(
     )
     build.save(home)
     return build
+
+
+def stage_aside(
+    home: Home,
+    file: Path,
+    policy: Policy,
+    keys: Keys,
+    *,
+    as_of: datetime,
+    policy_dir: Path,
+    ledger_at: LedgerAt = IN_HOME,
+) -> None:
+    """Writes what a build would read now into `file`, and notes nothing: no build comes of it."""
+    build, read = _inputs(home, policy, keys, as_of, policy_dir, ledger_at)
+    stage_file(home, file, policy, keys, build, read, *_of_models(policy, policy_dir))
+
+
+def _inputs(
+    home: Home, policy: Policy, keys: Keys, as_of: datetime, policy_dir: Path, ledger_at: LedgerAt
+) -> tuple[Build, Read]:
+    head, ledger = read_ledger(home, policy, keys, ledger_at)
+    with Vault(home, keys) as vault:
+        points = vault.contact_points_arrow()
+    read = Read(list_files(home), ledger, points)
+    build = Build(
+        as_of=as_of.astimezone(UTC),
+        policy_hash=policy_hash(policy, policy_dir),
+        ledger_head=head[1],
+        ledger_seq=head[0],
+        lake_hash=lake_hash(home),
+        activity_hash=activity_hash(home, read, as_of),
+        keys_id=keys.id,
+        code_hash=code_hash(),
+    )
+    return build, read
+
+
+def _of_models(policy: Policy, policy_dir: Path) -> tuple[frozenset[str], Mapping[str, frozenset[str]]]:
+    models = Models(policy_dir)
+    return sensitive_segments(policy, models), stages_read(policy, models)
 
 
 def stage_file(
