@@ -39,6 +39,7 @@ def cross_check(policy: schema.Policy, trees: dict[str, Any], folder: Path) -> l
     check_destinations(policy, found)
     check_models(policy, found, folder)
     check_columns(policy, found, folder)
+    check_reclassifications(policy, found)
     check_no_secrets(trees, found)
     return sorted(found.problems, key=lambda problem: (problem.file, problem.line))
 
@@ -209,6 +210,11 @@ def check_retention(policy: schema.Policy, found: Findings) -> None:
     if policy.retention.datasets.deliveries < longest:
         what = f"a destination's frequency cap looks back {longest} days, and deliveries would be forgotten before"
         found.add(file, ("datasets", "deliveries"), what, f"Write at least {longest}")
+
+
+def check_reclassifications(policy: schema.Policy, found: Findings) -> None:
+    names = [one.relation for one in policy.reclassifications.reclassifications]
+    found.unique("reclassifications", ("reclassifications",), names, "relation", "relation")
 
 
 def _categories_in_use(policy: schema.Policy) -> set[str]:

@@ -29,7 +29,10 @@ FILES: dict[str, type[BaseModel]] = {
     "notices": schema.Notices,
     "segments": schema.Segments,
     "destinations": schema.Destinations,
+    "reclassifications": schema.Reclassifications,
 }
+# About relations that are shipped: a folder without a file of its own has the shipped review, until that expires.
+SHIPPED_UNLESS_GIVEN = frozenset({"reclassifications"})
 MAX_FILE_BYTES = 1_000_000  # a policy file fits one screen; this is a bound against anchor bombs
 
 
@@ -178,12 +181,17 @@ def _typed(name: str, tree: Any, problems: list[Problem]) -> BaseModel | None:
     return None
 
 
+def _file(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.yaml"
+    return SHIPPED / path.name if name in SHIPPED_UNLESS_GIVEN and not path.exists() else path
+
+
 def read_policy(folder: Path) -> tuple[schema.Policy | None, dict[str, Any], list[Problem]]:
     """Reads and checks `folder`: the policy (None if broken), the raw trees with line numbers, every problem."""
     from orchestration.policy.check import cross_check
 
     problems: list[Problem] = []
-    trees = {name: _read(folder / f"{name}.yaml", problems) for name in FILES}
+    trees = {name: _read(_file(folder, name), problems) for name in FILES}
     parts = {name: _typed(name, tree, problems) for name, tree in trees.items() if tree is not None}
     known = {f"{name}.yaml" for name in FILES}
     allowed = known | {"vocabulary.yaml"} if folder.resolve() == SHIPPED.resolve() else known

@@ -19,6 +19,7 @@ from orchestration.policy.schema_audiences import (
     Segments,
     Transfer,
 )
+from orchestration.policy.schema_proof import Reclassification, Reclassifications
 from orchestration.policy.schema_sources import (
     AfterIngest,
     Column,
@@ -102,6 +103,8 @@ __all__ = [
     "Purpose",
     "Purposes",
     "QuietHours",
+    "Reclassification",
+    "Reclassifications",
     "Regime",
     "Retention",
     "RetentionRule",
@@ -358,3 +361,4 @@ class Policy(Strict):
     notices: Notices
     segments: Segments
     destinations: Destinations
+    reclassifications: Reclassifications = Reclassifications()  # a policy of before they were declared has none

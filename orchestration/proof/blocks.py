@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from orchestration.proof.domain import Atom, Column, Counter, Fact, Facts, Indirect, Rows, Symbol, Value, seen, union
 from orchestration.proof.expressions import Unresolved, evaluate, field_of
-from orchestration.proof.facts import Knowledge, kept, owners_of, unsure, visible
+from orchestration.proof.facts import Knowledge, counted, kept, owners_of, unsure, visible
 from orchestration.proof.functions import is_aggregate
 from orchestration.proof.grouping import Groups
 from orchestration.proof.rename import read_again
@@ -302,7 +302,7 @@ class Block:
         self.pending |= frozenset((here, fact) for fact in facts)
         self.anchors = before.anchors
         matched = replace(self.knowledge(), facts=before.facts | facts)
-        self.atoms = before.atoms | unsure(matched.atoms(rows.atoms | condition.atoms))
+        self.atoms = before.atoms | matched.atoms(rows.atoms | condition.atoms)
         self.influences |= seen([condition], "join")
 
     def _preserve(self, rows: Rows, condition: Value, before: Block, *, is_full: bool) -> None:
@@ -312,7 +312,7 @@ class Block:
         self.facts = frozenset() if is_full else rows.facts
         self.pending |= frozenset((here, fact) for fact in facts)
         self.anchors = frozenset() if is_full else rows.anchors
-        self.atoms = unsure(before.atoms) | rows.atoms | condition.atoms
+        self.atoms |= condition.atoms
         self.influences |= seen([condition], "join")
 
     def _semi(self, alias: str, rows: Rows, join: exp.Join, using: list[str], *, is_anti: bool) -> None:
@@ -510,7 +510,7 @@ class Block:
             values.append(evaluate(on, self))
         if node.args.get("limit") is not None or node.args.get("offset") is not None or on is not None:
             told = self.others() | union(value.atoms for value in values)
-            self.atoms |= frozenset(atom._replace(lineage=None, is_own=False, is_counted=True) for atom in told)
+            self.atoms |= frozenset(_absent(atom) for atom in counted(told))
         self.influences |= seen(values, "sort")
 
     def _settled(self, columns: Mapping[str, Value], groups: Groups | None) -> Rows:
@@ -527,7 +527,10 @@ class Block:
             lineages=tuple(lineages),
             influences=self.influences,
             anchors=self.anchors,
+            is_grouped=all(part.is_grouped for part in self.parts),
         )
+        if self.parent is not None:  # what holds inside an EXISTS holds of the row that has one
+            return replace(rows, facts=self.facts)
         symbols = visible(rows)
         pending = frozenset((when, fact) for when, fact in self.pending if kept(frozenset({fact}), symbols))
         return replace(rows, facts=kept(self.facts, symbols), pending=pending)

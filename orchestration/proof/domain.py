@@ -15,6 +15,12 @@ T = TypeVar("T")
 _STRENGTH: dict[str, int] = {"copy": 0, "compute": 1, "aggregate": 2}
 
 
+# What is known of a scope's mask in a row: a consent admits it, it is young enough to keep, it has no sign.
+CONSENT: Literal["consent"] = "consent"
+RETENTION: Literal["retention"] = "retention"
+UNSIGNED = "unsigned"
+
+
 class Column(NamedTuple):
     """A column of a table or view, `schema.table` and name."""
 
@@ -117,7 +123,7 @@ class Rows:
     lineages: tuple[int, ...] = ()  # the first is that of the rows themselves
     influences: Indirect = frozenset()
     anchors: frozenset[int] = frozenset()  # lineages of touchpoints, or of groups of them, that every row has
-    is_grouped: bool = False  # its rows are groups, its values keys and aggregates
+    is_grouped: bool = False  # its rows are groups, or policy's: none is a person's own
 
 
 @dataclass

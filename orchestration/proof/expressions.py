@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sqlglot import exp
 
 from orchestration.proof import predicates
 from orchestration.proof.domain import (
+    CONSENT,
+    RETENTION,
+    UNSIGNED,
     Atom,
     Const,
+    Fact,
     Factor,
     Indirect,
+    Mask,
     Rows,
     Value,
     combined,
@@ -25,6 +30,7 @@ from orchestration.proof.domain import (
     stronger,
     union,
 )
+from orchestration.proof.facts import counted, of_others, unsure
 from orchestration.proof.functions import is_aggregate, is_count, is_known, is_sum
 
 
@@ -191,7 +197,8 @@ def _exists(node: exp.Expr, scope: Scope) -> Value:
 
 
 def _exists_in(rows: Rows) -> Value:
-    return Value(atoms=rows.atoms, truths=rows.facts, indirect=_told_by(rows))
+    found = frozenset(Fact("present", lineage) for lineage in rows.lineages)
+    return Value(atoms=unsure(rows.atoms), truths=rows.facts | found, indirect=_told_by(rows))
 
 
 def _told_by(rows: Rows) -> Indirect:
@@ -203,7 +210,7 @@ def _subquery(node: exp.Expr, scope: Scope) -> Value:
     rows = scope.subquery(node)
     value = next(iter(rows.columns.values()), Value())
     return Value(
-        atoms=value.atoms | rows.atoms,
+        atoms=value.atoms | unsure(rows.atoms),
         direct=value.direct,
         indirect=value.indirect | _told_by(rows),
         is_count=value.is_count,
@@ -259,10 +266,10 @@ def _sum_of(node: exp.Expr, scope: Scope) -> Value:
 
 def _minus(node: exp.Expr, scope: Scope) -> Value:
     """A scope's mask with the other sign still is that scope's, as a term of a sum."""
-    value = evaluate(node.this, scope)
-    scopes = value.mask is not None and all(factor.kind == "scope" for factor in value.mask)
-    signed = None if value.mask is None or not scopes else frozenset(f._replace(kind="scope") for f in value.mask)
-    return replace(combined([value]), mask=signed)
+    value = scope.evidence(evaluate(node.this, scope))
+    mask = value.mask or frozenset()
+    signed = frozenset(f._replace(evidence=f.evidence - {UNSIGNED}) for f in mask if f.kind == "scope")
+    return replace(combined([value]), mask=signed if signed and len(signed) == len(mask) else None)
 
 
 def _struct(node: exp.Expr, scope: Scope) -> Value:
@@ -288,33 +295,43 @@ def _filtered(node: exp.Expr, scope: Scope) -> Value:
     """`aggregate(…) filter (where …)`."""
     condition = evaluate(node.expression.this, scope)
     value = evaluate(node.this, scope)
-    counted = frozenset(atom._replace(is_counted=True) for atom in condition.atoms)
     return replace(
         value,
         mask=None,
-        atoms=value.atoms | counted,
+        atoms=value.atoms | counted(condition.atoms),
         indirect=value.indirect | seen([condition], "filter"),
     )
 
 
-def aggregated(node: exp.Expr, scope: Scope) -> Value:
+def aggregated(node: exp.Expr, scope: Scope, *, is_running: bool = False) -> Value:
     """An aggregate: of its arguments, over all rows of the group, whoever they are."""
     arguments = [evaluate(part, scope) for part in parts_of(node) if not isinstance(part, exp.Star)]
     value = combined(arguments, "aggregate")
-    counted = frozenset(atom._replace(is_counted=True) for atom in value.atoms | scope.others())
+    if isinstance(node, exp.ArgMax | exp.ArgMin):  # of the first, chosen by the others
+        value = replace(value, direct=stronger(arguments[0].direct, "aggregate"))
+        value = replace(value, indirect=value.indirect | seen(arguments[1:], "sort"))
+    told = counted(value.atoms | scope.others())
     counts = is_count(node) or (is_sum(node) and all(argument.is_count for argument in arguments))
-    mask = _mask_of(arguments[0], scope) if is_sum(node) and len(arguments) == 1 else None
-    return replace(value, atoms=counted, strict=frozenset(), is_count=counts, mask=mask)
+    mask = _mask_of(arguments[0], scope, is_running=is_running) if is_sum(node) and len(arguments) == 1 else None
+    return replace(value, atoms=told, strict=frozenset(), is_count=counts, mask=mask)
 
 
-def _mask_of(term: Value, scope: Scope) -> frozenset[Factor] | None:
-    """A sum of scopes' masks: of the scopes whose consent admits, or that retention keeps, by what chose the rows."""
+def _mask_of(term: Value, scope: Scope, *, is_running: bool) -> Mask | None:
+    """A sum of scopes' masks: of the scopes whose consent admits, or that retention keeps, by what chose the rows. A
+    sum with both signs is a change of them, until it runs over all changes so far."""
     term = scope.evidence(term)
-    if term.mask is None or not term.mask or any(factor.kind != "scope" for factor in term.mask):
+    if not term.mask or any(factor.kind != "scope" for factor in term.mask):
         return None
-    kinds = frozenset.intersection(*(factor.evidence for factor in term.mask))
-    kind = next((kind for kind in ("consent", "retention") if kind in kinds), "sum")
-    return frozenset(Factor(kind, factor.lineage) for factor in term.mask)  # type: ignore[arg-type]
+    known = frozenset.intersection(*(factor.evidence for factor in term.mask))
+    is_signed = UNSIGNED not in known
+    if is_signed and not is_running:
+        return frozenset(Factor("scope", factor.lineage, known) for factor in term.mask)
+    if is_running and not is_signed:
+        return None
+    kind: Literal["consent", "retention", "sum"] = "sum"
+    if CONSENT in known or RETENTION in known:
+        kind = CONSENT if CONSENT in known else RETENTION
+    return frozenset(Factor(kind, factor.lineage) for factor in term.mask)
 
 
 def _window(node: exp.Window, scope: Scope) -> Value:
@@ -324,14 +341,15 @@ def _window(node: exp.Window, scope: Scope) -> Value:
     keys = [evaluate(key, scope) for key in spec.args.get("partition_by") or ()]
     order = [evaluate(key.this, scope) for key in _ordered(spec)]
     inner = node.this
-    value = aggregated(inner, scope) if _is_plain(inner) else evaluate(inner, scope)
-    mask = None if not keys or value.mask is None else value.mask
+    whole = is_aggregate(inner) or _is_plain(inner)
+    value = aggregated(inner, scope, is_running=bool(order)) if whole else evaluate(inner, scope)
+    mask = value.mask if keys and order else None
     others = combined([value, *keys, *order]).atoms | scope.others()
     return replace(
         value,
         mask=mask,
         is_count=False,
-        atoms=frozenset(atom._replace(is_counted=True) for atom in others),
+        atoms=of_others(others, keys),
         indirect=value.indirect | seen([*keys, *order], "window"),
     )
 
@@ -368,6 +386,7 @@ _PLAIN = (
     exp.Distinct,
     exp.Order,
     exp.WithinGroup,
+    exp.JSONKeyValue,
     exp.AtTimeZone,
     exp.Interval,
     exp.Collate,

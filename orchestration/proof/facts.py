@@ -9,14 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from orchestration.proof.domain import Atom, Column, Const, Fact, Factor, Facts, Guard, Rows, Symbol, Term, Value
+from orchestration.proof.domain import (
+    CONSENT,
+    RETENTION,
+    Atom,
+    Column,
+    Const,
+    Fact,
+    Factor,
+    Facts,
+    Guard,
+    Rows,
+    Symbol,
+    Term,
+    Value,
+)
 
 TOUCHPOINTS = "lake"  # the schema whose rows are gated one by one
 SUBJECT, TIME = "subject_token", "occurred_at"
 TOKEN = Column("identity.identifiers", "token")
 CATEGORY, CONTROLLER = Column("policy.scopes", "category"), Column("policy.scopes", "controller")
 RETENTION_DAYS = Column("policy.scopes", "retention_days")
-CONSENT = "ledger.consent_events"
+CONSENTS = "ledger.consent_events"
+IDENTITY = "identity."
 SENSITIVE = Const("text", "sensitive")
 PERMIT, ORDINARY = Guard("permit"), Guard("ordinary")
 KEYED, INNER = Guard("keyed"), Guard("inner")
@@ -101,12 +116,15 @@ class Knowledge:
         object.__setattr__(self, "everywhere", Closure.of(self.facts))
         object.__setattr__(self, "matched", Closure.of(self.facts | maybe))
         object.__setattr__(self, "maybe", self.facts | maybe)
-        object.__setattr__(self, "optional", frozenset().union(*(when for when, _ in self.pending)))
 
     everywhere: Closure = field(init=False)
     matched: Closure = field(init=False)  # where every optional row is there
     maybe: Facts = field(init=False)
-    optional: frozenset[int] = field(init=False)
+
+    @property
+    def optional(self) -> frozenset[int]:
+        """The lineages that a row may lack."""
+        return frozenset(lineage for when, _ in self.pending for lineage in when)
 
     def atoms(self, atoms: Iterable[Atom]) -> frozenset[Atom]:
         """The atoms with every guard that they have passed."""
@@ -123,10 +141,10 @@ class Knowledge:
         for fact in self.facts:
             left = self.known.get(fact.left) if isinstance(fact.left, Symbol) else None
             right = self.known.get(fact.right) if isinstance(fact.right, Symbol) else None
-            if fact.what == "null" and left and any(atom.source == CONSENT for atom in left.atoms):
-                found.add("consent")
+            if fact.what == "null" and left and any(atom.source == CONSENTS for atom in left.atoms):
+                found.add(CONSENT)
             if fact.what == "less" and right and right.roles == {RETENTION_DAYS} and fact.right[0] == factor.lineage:  # type: ignore[index]
-                found.add("retention")
+                found.add(RETENTION)
         return factor._replace(evidence=frozenset(found))
 
     def _permits(self) -> dict[int, frozenset[Guard]]:
@@ -136,9 +154,9 @@ class Knowledge:
             if fact.what != "nonzero" or not isinstance(fact.left, frozenset):
                 continue
             factors = self.mask(fact.left)
-            consents = [factor for factor in factors if factor.kind == "consent"]
-            kept = frozenset().union(*(factor.bound for factor in factors if factor.kind == "retention"))
-            guards = frozenset({PERMIT}).union(*(_scope_guards(f) for f in factors if f.kind == "scope"))
+            consents = [factor for factor in factors if factor.kind == CONSENT]
+            kept = frozenset().union(*(factor.bound for factor in factors if factor.kind == RETENTION))
+            guards = frozenset({PERMIT}).union(*(_scope_guards(f) for f in factors if f.kind != CONSENT))
             for factor in consents:
                 for owner in factor.bound & kept:
                     for lineage in {owner, *factor.riders}:
@@ -177,9 +195,9 @@ class Knowledge:
         """Of a reviewed relation: what its rows are held to, whether they are this person's, whether one must be."""
         lineage = atom.lineage
         assert lineage is not None
-        found = set() if lineage in self.optional else {INNER}
+        found = {INNER} if Fact("present", lineage) in self.facts else set()
         key = Symbol(lineage, self.keys.get(atom.source, ""))
-        if any(isinstance(t, Symbol) and t.lineage in self.anchors for t in self.matched.classmates(key)):
+        if any(self._is_of_person(term, key.name) for term in self.matched.classmates(key)):
             found.add(KEYED)
         for term in self.matched.parents:
             const = self.matched.const(term)
@@ -187,17 +205,39 @@ class Knowledge:
                 found.add(Guard(f"pin {term.name}", const))
         return frozenset(found)
 
+    def _is_of_person(self, term: Term, key: str) -> bool:
+        """Is it the key of a person whom a permitted touchpoint, or a group of them, brought?"""
+        value = self.known.get(term) if isinstance(term, Symbol) else None
+        if value is None or not isinstance(term, Symbol):
+            return False
+        if any(atom.source.startswith(IDENTITY) and PERMIT in atom.guards for atom in self.atoms_of(value)):
+            return True
+        return term.lineage in self.anchors and term.name == key
+
+    def atoms_of(self, value: Value) -> frozenset[Atom]:
+        permits = self._permits()
+        return frozenset(
+            atom._replace(guards=atom.guards | permits.get(atom.lineage or 0, frozenset()))
+            for atom in value.atoms
+            if not is_cut(atom.source)
+        )
+
     def _bound(self, factor: Factor) -> Factor:
         """The factor, with the lineages joined to it, and the touchpoints of which it is the mask."""
-        if factor.kind not in ("consent", "retention"):
+        if factor.kind not in (CONSENT, RETENTION):
             return factor
         if not self.owners:
             return factor._replace(linked=factor.linked | self.everywhere.linked(factor.lineage))
         side = factor.linked | {factor.lineage}
         riders = factor.riders or next((read for read in self.reads if factor.lineage in read), side)
-        test = self._is_of_subject if factor.kind == "consent" else self._is_of_category
+        test = self._is_of_subject if factor.kind == CONSENT else self._is_of_category
         bound = frozenset(owner for owner in self.owners if test(owner, side) and self._is_of_time(owner, side))
-        return factor._replace(linked=side, riders=riders, bound=factor.bound | bound)
+        factor = factor._replace(linked=side, riders=riders, bound=factor.bound | bound)
+        if factor.kind == RETENTION and len(bound) == 1:
+            (owner,) = bound
+            category, controller = (self._same_as(owner, side, role) for role in (CATEGORY, CONTROLLER))
+            factor = factor._replace(category=category, controller=controller)
+        return factor
 
     def _is_of_subject(self, owner: int, side: frozenset[int]) -> bool:
         subjects = [s for s, value in self._own(owner) if _all_are(value, SUBJECT)]
@@ -205,15 +245,13 @@ class Knowledge:
         return any(self.matched.same(subject, token) for subject in subjects for token in tokens)
 
     def _is_of_category(self, owner: int, side: frozenset[int]) -> bool:
-        return all(
-            any(
-                self.matched.same(symbol, own)
-                for symbol, value in self.known.items()
-                if symbol.lineage in side and value.roles == {role}
-                for own, _ in self._own(owner)
-            )
-            for role in (CATEGORY, CONTROLLER)
-        )
+        return all(self._same_as(owner, side, role) is not None for role in (CATEGORY, CONTROLLER))
+
+    def _same_as(self, owner: int, side: frozenset[int], role: Column) -> Symbol | None:
+        """The touchpoint's own value that equals the one of this role on the mask's side."""
+        roles = [s for s, value in self.known.items() if s.lineage in side and value.roles == {role}]
+        owned = (own for own, _ in self._own(owner))
+        return next((own for own in owned if any(self.matched.same(symbol, own) for symbol in roles)), None)
 
     def _is_of_time(self, owner: int, side: frozenset[int]) -> bool:
         """Does the interval hold the touchpoint's own time: from <= time and time < to?"""
@@ -266,9 +304,31 @@ def kept(facts: Facts, symbols: frozenset[Symbol]) -> Facts:
     )
 
 
-def unsure(atoms: Iterable[Atom]) -> frozenset[Atom]:
-    """The atoms of a side of a join that a row may lack."""
-    return frozenset(atom._replace(guards=atom.guards - {INNER}) for atom in atoms)
+def counted(atoms: Iterable[Atom]) -> frozenset[Atom]:
+    """The atoms of what went into an aggregate or a window; it matters of reviewed relations only."""
+    return frozenset(atom._replace(is_counted=True) if is_cut(atom.source) else atom for atom in atoms)
+
+
+def of_others(atoms: Iterable[Atom], shared: Iterable[Value]) -> frozenset[Atom]:
+    """The atoms of a window's other rows: what this row passes later, they need not pass. What they share with it, the
+    values by which the window is parted, they do."""
+    terms = {value.term for value in shared}
+    return frozenset(
+        atom._replace(
+            lineage=None if is_touchpoint(atom.source) else atom.lineage,
+            is_own=False,
+            guards=frozenset(g for g in atom.guards if not isinstance(g.value, Symbol) or g.value in terms),
+        )
+        for atom in counted(atoms)
+    )
+
+
+def unsure(atoms: Iterable[Atom], optional: frozenset[int] | None = None) -> frozenset[Atom]:
+    """The atoms of what a row may lack: of these lineages, or of all."""
+    return frozenset(
+        atom._replace(guards=atom.guards - {INNER}) if optional is None or atom.lineage in optional else atom
+        for atom in atoms
+    )
 
 
 def owners_of(atoms: Iterable[Atom]) -> frozenset[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestration.proof.domain import Atom, Fact, Facts, Guard, Indirect, Mask, Rows, Symbol, Term, Value
-from orchestration.proof.facts import Knowledge, kept, visible
+from orchestration.proof.facts import Knowledge, kept, unsure, visible
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Groups:
         anchors = frozenset({lineage}) if keys and knowledge.anchors else frozenset[int]()
         groups = cls(knowledge, lineage, names, frozenset(), frozenset(), anchors)
         groups.facts = groups._mapped(kept(knowledge.facts, frozenset(terms)))
-        groups.atoms = groups._moved(knowledge.atoms(atoms))
+        groups.atoms = groups._moved(unsure(knowledge.atoms(atoms), knowledge.optional))
         return groups
 
     def value(self, value: Value) -> Value:
@@ -66,7 +66,9 @@ class Groups:
         return replace(rows, facts=kept(self.facts, visible(rows)))
 
     def _term(self, term: Term | None) -> Term | None:
-        return self.keys.get(term) if isinstance(term, Symbol) else term
+        if not isinstance(term, Symbol) or term in self.keys:
+            return self.keys.get(term, term) if term is not None else None
+        return next((new for old, new in self.keys.items() if self.knowledge.everywhere.same(old, term)), None)
 
     def _moved(self, atoms: Iterable[Atom]) -> frozenset[Atom]:
         return frozenset(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from orchestration.proof.domain import (
     Atom,
@@ -24,7 +25,7 @@ from orchestration.proof.domain import (
     stronger,
     union,
 )
-from orchestration.proof.facts import INNER, Closure, is_cut, is_touchpoint, owners_of
+from orchestration.proof.facts import INNER, Closure, is_cut, is_touchpoint, owners_of, unsure
 
 _KINDS = ("scope", "consent", "retention", "sum")
 
@@ -65,11 +66,16 @@ def told_apart(left: Rows, right: Rows) -> Rows:
 
 def _shared(branches: Sequence[frozenset[Atom]]) -> frozenset[Atom]:
     """The atoms of all branches. What every row must have is only what it must have in each of them."""
-    each = [frozenset(atom.source for atom in atoms if INNER in atom.guards) for atoms in branches]
+    each = [frozenset(_kind(atom) for atom in atoms if INNER in atom.guards) for atoms in branches]
     sure = frozenset.intersection(*each)
     return union(
-        frozenset(a if a.source in sure else a._replace(guards=a.guards - {INNER}) for a in atoms) for atoms in branches
+        frozenset(a if _kind(a) in sure else a._replace(guards=a.guards - {INNER}) for a in atoms) for atoms in branches
     )
+
+
+def _kind(atom: Atom) -> str:
+    """Any segment's mart is as good as another: which one it is, the branch says."""
+    return "mart" if atom.source.startswith("mart ") else atom.source
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,20 @@ class _Branch:
     lineage: int
 
     def names(self, term: Term | None) -> list[str]:
-        return [name for name, value in self.columns.items() if isinstance(term, Symbol) and value.term == term]
+        if not isinstance(term, Symbol):
+            return []
+        return [name for name, value in self.columns.items() if value.term is not None and self._is(value.term, term)]
+
+    def _is(self, one: Term, other: Term) -> bool:
+        return one == other or (isinstance(one, Symbol) and self.equal.same(one, other))
+
+    @cached_property
+    def equal(self) -> Closure:
+        return Closure.of(self.rows.facts)
 
     def atoms(self, atoms: frozenset[Atom]) -> frozenset[Atom]:
-        return frozenset(self._atom(atom) for atom in atoms)
+        optional = frozenset(lineage for when, _ in self.rows.pending for lineage in when)
+        return frozenset(self._atom(atom) for atom in unsure(atoms, optional))
 
     def _atom(self, atom: Atom) -> Atom:
         guards = frozenset(moved for guard in atom.guards for moved in self._guards(guard))
@@ -116,9 +132,8 @@ class _Branch:
             for name, value in self.columns.items()
             if isinstance(value.term, Const)
         }
-        closure = Closure.of(self.rows.facts)
         for name, value in self.columns.items():
-            const = closure.const(value.term) if isinstance(value.term, Symbol) else None
+            const = self.equal.const(value.term) if isinstance(value.term, Symbol) else None
             if const is not None:
                 found.add(Fact("equal", Symbol(self.lineage, name), const))
         for fact in self.rows.facts:

@@ -1,0 +1,269 @@
+"""What a segment's mart owes: nobody and nothing in it that its purpose may not use, by whatever path or predicate.
+
+Not here: how the paths are found (`analysis.py`), obligations that every relation has (`obligations.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestration.policy.schema import Purpose, Reclassification, Segment
+from orchestration.proof.analysis import DECLARED, MART, MARTS, Analysis, atoms_by_source
+from orchestration.proof.domain import Atom, Column, Const
+from orchestration.proof.facts import INNER, KEYED, ORDINARY, PERMIT, is_touchpoint
+from orchestration.proof.obligations import Obligation
+from orchestration.proof.sources import is_personal
+from orchestration.proof.verdict import Failure
+from orchestration.proof.words import path_to
+from orchestration.warehouse.project_files import SEGMENT_COLUMNS
+
+# What every touchpoint has, whatever its source: its scope's category covers them.
+_FRAME = frozenset({"source", "feed", "controller", "occurred_at", "business_day", "raw_event", "subject_kind"})
+_GATE = "Read {{ segment_touchpoints() }}, which holds the gate's rows of this segment's purpose only"
+_MEMBERS = "End the model with `select * from {{ segment_members('people') }}`"
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One segment's mart under proof."""
+
+    segment: Segment
+    purpose: Purpose
+    analysis: Analysis
+    is_sensitive: bool
+
+    @property
+    def name(self) -> str:
+        return f"{MARTS}.{self.segment.name}"
+
+    def obligations(self) -> Iterator[Obligation]:
+        """Everything that this mart owes beside being understood. Reviews are looked at by `static.py`'s date."""
+        yield self._brought_by_touchpoints()
+        for source, atoms in atoms_by_source(self.analysis.atoms(self.name)).items():
+            if source.startswith(DECLARED):
+                yield from self._reviewed(source, atoms)
+            elif source.startswith(MART):
+                yield self._other_mart(source, atoms)
+            else:
+                yield self._gated(source, atoms)
+        yield from self._needed()
+        yield from self._columns()
+        yield from self._fields_that_choose()
+
+    # who is in it
+
+    def _brought_by_touchpoints(self) -> Obligation:
+        rows = self.analysis.told[self.name]
+        optional = frozenset(lineage for when, _ in rows.pending for lineage in when)
+        what = "every row stands for a person whom a touchpoint brought"
+        if rows.anchors - optional:
+            return Obligation(what)
+        said = f"{self.name} has rows that no permitted touchpoint brought: something else adds people"
+        return Obligation(what, Failure(said, (self.name,), f"Choose people by their touchpoints. {_GATE}"))
+
+    def _gated(self, source: str, atoms: list[Atom]) -> Obligation:
+        """Whatever depends on a personal table has passed the gate for this purpose."""
+        what = f"what comes from {source} passed the gate for {self.purpose.name}"
+        lacking = next((said for atom in atoms if (said := self._lacks(atom)) is not None), None)
+        if lacking is None:
+            return Obligation(what)
+        is_row = any(self._lacks(atom) for atom in self.analysis.told[self.name].atoms if atom.source == source)
+        role = "decides who is in" if is_row else "is told by a column of"
+        said = f"{source} {role} {self.name} {lacking}"
+        return Obligation(what, Failure(said, path_to(self.name, source, self.analysis), _remedy(source)))
+
+    def _lacks(self, atom: Atom) -> str | None:
+        """What rows behind an atom have not passed, in words."""
+        if PERMIT not in atom.guards:
+            if not is_touchpoint(atom.source):
+                return "outside the gate, which alone may use consent and identity"
+            return "without a permit: on the way no join or filter requires that its mask of permitted scopes is not 0"
+        purposes = _values(atom, "purpose")
+        if self.purpose.name not in purposes:
+            return f"by a permit {_whose('purpose', purposes)}, not for {self.purpose.name}"
+        controllers = _values(atom, "controller")
+        if self.segment.controller not in controllers:
+            return f"by a permit {_whose('controller', controllers)}, not of {self.segment.controller}"
+        if ORDINARY not in atom.guards and not self.is_sensitive:
+            return "with sensitive touchpoints, which a segment that names nothing sensitive may not use"
+        return None
+
+    def _other_mart(self, source: str, atoms: list[Atom]) -> Obligation:
+        """Another segment's people: of the same purpose, or left out as policy says."""
+        other = source.removeprefix(MART)
+        table = other.removeprefix(f"{MARTS}.")
+        what = f"the people of {other} are of this purpose, or left out"
+        segments = {one.name: one for one in self.analysis.policy.segments.segments}
+        same = table in segments and (segments[table].purpose, segments[table].controller) == (
+            self.segment.purpose,
+            self.segment.controller,
+        )
+        if (same or table in self.segment.excludes) and not any(atom.is_counted for atom in atoms):
+            shown = any(
+                atom.source == source for v in self.analysis.told[self.name].columns.values() for atom in v.atoms
+            )
+            if same or not shown:
+                return Obligation(what)
+        said = f"{self.name} is chosen or told by the people of {other}, which is for another purpose, or counts them"
+        remedy = f"Leave its people out by `excludes: [{table}]` in segments.yaml, or do not read it"
+        return Obligation(what, Failure(said, path_to(self.name, source, self.analysis), remedy))
+
+    # what was reviewed
+
+    def _reviewed(self, source: str, atoms: list[Atom]) -> Iterator[Obligation]:
+        one = self.analysis.reviewed[source.removeprefix(DECLARED)]
+        path = path_to(self.name, source, self.analysis)
+        rows = [atom for atom in self.analysis.told[self.name].atoms if atom.source == source]
+        shown = self._shown_of(source.removeprefix(DECLARED))
+        checks = {
+            f"{one.relation} only keeps people out": (
+                any(atom.is_counted for atom in atoms),
+                f"{self.name} counts or ranks over rows of {one.relation}, which may only keep people out",
+            ),
+            f"{one.relation} speaks of the same person": (
+                not all(KEYED in atom.guards for atom in rows),
+                f"{self.name} joins {one.relation} without its {one.key}: it speaks of other people",
+            ),
+            f"{one.relation} is held to this segment": (
+                not all(self._is_held(atom, one, strictly=bool(shown)) for atom in rows),
+                f"{self.name} reads rows of {one.relation} that are not held to its own {' and '.join(one.of)}",
+            ),
+            f"{one.relation} shows what was reviewed": (
+                bool(shown - set(one.shows)),
+                f"{self.name} shows {', '.join(sorted(shown - set(one.shows)))} of {one.relation}: reviewed was"
+                f" {', '.join(one.shows) or 'that it shows nothing'}",
+            ),
+        }
+        for what, (is_broken, said) in checks.items():
+            yield Obligation(what, Failure(said, path, _MEMBERS) if is_broken else None)
+
+    def _is_held(self, atom: Atom, one: Reclassification, *, strictly: bool) -> bool:
+        return all(self._own(column, strictly=strictly) & _values(atom, f"pin {column}") for column in one.of)
+
+    def _own(self, column: str, *, strictly: bool = True) -> frozenset[str]:
+        """The values that this segment may hold a reviewed relation to; to leave people out, those of others too."""
+        own = self.segment.name if column == "segment" else self.purpose.name
+        if strictly or column == "segment":
+            return frozenset({own})
+        return frozenset({own, *(s.purpose for s in self._excluded)})
+
+    @property
+    def _excluded(self) -> list[Segment]:
+        return [s for s in self.analysis.policy.segments.segments if s.name in self.segment.excludes]
+
+    def _needed(self) -> Iterator[Obligation]:
+        """What no mart of this kind may do without."""
+        asked = {
+            "always": True,
+            "absent": self.segment.absent is not None,
+            "excludes": bool(self.segment.excludes),
+            "stages": bool(self.segment.stages),
+        }
+        rows = self.analysis.told[self.name]
+        optional = frozenset(lineage for when, _ in rows.pending for lineage in when)
+        for name, one in self.analysis.reviewed.items():
+            if one.needed is None or not asked[one.needed]:
+                continue
+            what = f"every row is held to {one.relation}"
+            held = any(
+                atom.source == DECLARED + name
+                and {INNER, KEYED} <= atom.guards
+                and atom.lineage is not None
+                and atom.lineage not in optional
+                and self._is_held(atom, one, strictly=True)
+                for atom in rows.atoms
+            )
+            said = f"{self.name} has people whom {one.relation} does not admit: no inner join on {one.key}"
+            said += f" holds each row to it ({one.reason})"
+            yield Obligation(what, None if held else Failure(said, (name, f"{self.name} is not held to it"), _MEMBERS))
+
+    # what it tells
+
+    def _columns(self) -> Iterator[Obligation]:
+        shown = set(self.analysis.told[self.name].columns)
+        declared = {*SEGMENT_COLUMNS, *(column.name for column in self.segment.columns)}
+        for column in sorted(shown | declared):
+            what = f"column {column} is declared and allowed"
+            if column not in shown or column not in declared:
+                there = (
+                    "is shown, and segments.yaml does not declare it"
+                    if column in shown
+                    else "is declared, and not there"
+                )
+                remedy = "Declare it under `columns:` of the segment in segments.yaml, or remove it"
+                yield Obligation(what, Failure(f"{self.name}.{column} {there}", (self.name,), remedy))
+                continue
+            told = sorted(self.analysis.values(self.name, column))
+            failure = next((f for one in told if (f := self._forbidden(column, one)) is not None), None)
+            yield Obligation(what, failure)
+
+    def _forbidden(self, column: str, origin: Column) -> Failure | None:
+        """Why a column may not tell of one that it comes from."""
+        source = f"{origin.relation}.{origin.name}"
+        path = (source, f"{self.name}.{column} tells it")
+        rule = self.analysis.fields.get(origin)
+        if origin.relation in self.analysis.reviewed or not is_personal(origin.relation):
+            return None  # looked at above
+        if origin.relation.startswith(f"{MARTS}."):
+            return None  # of the same purpose, or refused above
+        if rule is None and is_touchpoint(origin.relation) and origin.name in _FRAME:
+            return None
+        if rule is None or rule.verb == "token":
+            said = f"{self.name}.{column} tells {source}, by which a person can be known across purposes"
+            return Failure(
+                said, path, "Show the audience_key, which segment_members() gives, and nothing that identifies"
+            )
+        if rule.category not in self.purpose.categories:
+            said = (
+                f"{self.name}.{column} tells {source}, of category {rule.category}, which purpose {self.purpose.name}"
+            )
+            return Failure(f"{said} may not use", path, f"Use fields of: {', '.join(self.purpose.categories)}")
+        declared = {one.name: one.category for one in self.segment.columns}.get(column)
+        if rule.category == "sensitive" and declared != "sensitive":
+            said = f"{self.name}.{column} tells {source}, which is sensitive, and is declared {declared}"
+            return Failure(said, path, "Declare the column `category: sensitive`, or do not use the field")
+        return None
+
+    def _fields_that_choose(self) -> Iterator[Obligation]:
+        """Fields by which people are chosen are used as much as those that are shown."""
+        for origin in sorted(self.analysis.choosing(self.name)):
+            rule = self.analysis.fields.get(origin)
+            if rule is None or rule.category == "identification":
+                continue  # the frame; a token chosen by is refused by its atoms
+            what = f"people are chosen by {origin.name} of {origin.relation}, which {self.purpose.name} may use"
+            if rule.category in self.purpose.categories:
+                yield Obligation(what)
+                continue
+            source = f"{origin.relation}.{origin.name}"
+            said = f"people of {self.name} are chosen by {source}, of category {rule.category}, which purpose"
+            said += f" {self.purpose.name} may not use"
+            remedy = f"Choose by fields of: {', '.join(self.purpose.categories)}"
+            yield Obligation(what, Failure(said, (source, f"{self.name} filters, joins or groups by it"), remedy))
+
+    def _shown_of(self, relation: str) -> set[str]:
+        """The columns of a reviewed relation that this mart's columns tell."""
+        columns = self.analysis.told[self.name].columns
+        return {c.name for name in columns for c in self.analysis.values(self.name, name) if c.relation == relation}
+
+    @cached_property
+    def reviews(self) -> list[tuple[str, Reclassification]]:
+        """The reviews on which this mart rests."""
+        sources = {
+            a.source.removeprefix(DECLARED) for a in self.analysis.atoms(self.name) if a.source.startswith(DECLARED)
+        }
+        return [(name, one) for name, one in self.analysis.reviewed.items() if name in sources]
+
+
+def _values(atom: Atom, what: str) -> frozenset[str]:
+    return frozenset(g.value.value for g in atom.guards if g.what == what and isinstance(g.value, Const))
+
+
+def _whose(what: str, values: frozenset[str]) -> str:
+    return f"for {what} {', '.join(sorted(values))}" if values else f"of whatever {what}"
+
+
+def _remedy(source: str) -> str:
+    if is_touchpoint(source):
+        return _GATE
+    return f"Do not read {source} here. {_MEMBERS}, which asks what may be asked of consent and identity"
