@@ -51,7 +51,7 @@ def policy_files(site: Site) -> dg.AssetsDefinition:
     def read_policy() -> Iterator[Made]:
         current = attempt(lambda: _hash_now(site))
         for name, spec in zip(loader.FILES, specs, strict=True):
-            digest = hashlib.sha256((site.policy_dir / f"{name}.yaml").read_bytes()).hexdigest()
+            digest = hashlib.sha256(loader.policy_file(site.policy_dir, name).read_bytes()).hexdigest()
             metadata = measured({"file_sha256": digest, "policy_hash": current})
             yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata, data_version=dg.DataVersion(digest))
         yield dg.AssetCheckResult(passed=current == site.policy_hash, asset_key=check.asset_key, check_name=check.name)

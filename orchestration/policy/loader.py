@@ -181,7 +181,8 @@ def _typed(name: str, tree: Any, problems: list[Problem]) -> BaseModel | None:
     return None
 
 
-def _file(folder: Path, name: str) -> Path:
+def policy_file(folder: Path, name: str) -> Path:
+    """The file that says this part of the policy in `folder`: its own, or the shipped one where it may lack it."""
     path = folder / f"{name}.yaml"
     return SHIPPED / path.name if name in SHIPPED_UNLESS_GIVEN and not path.exists() else path
 
@@ -191,7 +192,7 @@ def read_policy(folder: Path) -> tuple[schema.Policy | None, dict[str, Any], lis
     from orchestration.policy.check import cross_check
 
     problems: list[Problem] = []
-    trees = {name: _read(_file(folder, name), problems) for name in FILES}
+    trees = {name: _read(policy_file(folder, name), problems) for name in FILES}
     parts = {name: _typed(name, tree, problems) for name, tree in trees.items() if tree is not None}
     known = {f"{name}.yaml" for name in FILES}
     allowed = known | {"vocabulary.yaml"} if folder.resolve() == SHIPPED.resolve() else known
