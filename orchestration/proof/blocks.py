@@ -9,9 +9,23 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from orchestration.proof.domain import Atom, Column, Counter, Fact, Facts, Indirect, Rows, Symbol, Value, seen, union
-from orchestration.proof.expressions import Unresolved, evaluate, field_of
-from orchestration.proof.facts import Knowledge, counted, kept, owners_of, unsure, visible
+from orchestration.proof.domain import (
+    Atom,
+    Column,
+    Counter,
+    Fact,
+    Facts,
+    Indirect,
+    Rows,
+    Symbol,
+    Value,
+    Why,
+    combined,
+    seen,
+    union,
+)
+from orchestration.proof.expressions import Unresolved, evaluate, field_of, parts_of
+from orchestration.proof.facts import Knowledge, counted, kept, left_out, owners_of, visible
 from orchestration.proof.functions import is_aggregate
 from orchestration.proof.grouping import Groups
 from orchestration.proof.rename import read_again
@@ -25,6 +39,7 @@ _JOIN = {"this", "side", "kind", "method", "on", "using"}
 _TABLE = {"this", "db", "catalog", "alias"}
 _SET_OPERATION = {"with_", "this", "expression", "distinct", "by_name", "order", "limit", "offset"}
 _GROUP = {"expressions", "all"}
+_GENERATORS = (exp.GenerateSeries, exp.GenerateDateArray, exp.Explode, exp.Unnest)
 _NAME_COLUMNS = "Name the columns, one by one"
 
 
@@ -46,6 +61,7 @@ class Query:
 
     relation: str
     tables: Mapping[str, Rows]
+    database: str = ""
     allowed: frozenset[str] = frozenset()
     keys: Mapping[str, str] = field(default_factory=dict)
     counter: Counter = field(default_factory=Counter)
@@ -194,6 +210,10 @@ class Block:
         self.query.missing(construct, remedy)
         return Value()
 
+    def guarded(self, atoms: frozenset[Atom], facts: Facts) -> frozenset[Atom]:
+        """The atoms with the guards that they have where these facts hold too."""
+        return replace(self.knowledge(), facts=self.facts | facts).atoms(atoms)
+
     def others(self) -> frozenset[Atom]:
         """What an aggregate or a window over these rows depends on."""
         return self.knowledge().atoms(self.atoms)
@@ -267,7 +287,7 @@ class Block:
         if kind == "inner" or kind == "cross":
             self._holds(condition, "join")
         for name in using:
-            self._merge(name, alias)
+            self._merge(name, alias, is_left=kind in ("left", "inner"))
 
     def _state(self) -> Block:
         return replace(self, tables=dict(self.tables), parts=list(self.parts))
@@ -290,9 +310,12 @@ class Block:
         tables = [other for other, columns in self.tables.items() if other != alias and name in columns]
         return exp.column(name, table=tables[0]) if len(tables) == 1 else None
 
-    def _merge(self, name: str, alias: str) -> None:
-        left = next((c[name] for other, c in self.tables.items() if other != alias and name in c), None)
-        self.merged.setdefault(name, left if left is not None else self.tables[alias].get(name, Value()))
+    def _merge(self, name: str, alias: str, *, is_left: bool) -> None:
+        """The one column of USING: the left side's, and where that may lack a row, either's."""
+        given = [self.merged.get(name), *(c[name] for other, c in self.tables.items() if other != alias and name in c)]
+        left = next((value for value in given if value is not None), Value())
+        right = self.tables[alias].get(name, Value())
+        self.merged[name] = left if is_left else replace(combined([left, right]), strict=frozenset())
 
     def _optional(self, rows: Rows, condition: Value, before: Block) -> None:
         """LEFT JOIN: what holds of the right side, and of its match, holds where there is one."""
@@ -324,7 +347,7 @@ class Block:
         told = matched.atoms(rows.atoms | condition.atoms)
         if is_anti:
             self.facts, self.pending, self.anchors = before.facts, before.pending, before.anchors
-            told = frozenset(_absent(atom) for atom in unsure(told))
+            told = frozenset(left_out(atom) for atom in told)
         else:
             self.facts |= condition.truths
             self._unlock()
@@ -346,6 +369,8 @@ class Block:
             return name, read_again(_named(rows, alias, self.query), self.query.counter)
         if isinstance(node, exp.Values):
             return self._values(node)
+        if isinstance(node, exp.Unnest):
+            return self._generated(node, node)
         self.query.missing(f"`{node.sql('duckdb')[:60]}` in FROM", "Read a ref(), a source() or a subquery")
         return f"unknown {len(self.parts)}", Rows({})
 
@@ -356,8 +381,11 @@ class Block:
         if not node.db and not node.catalog and name in self.ctes and isinstance(node.this, exp.Identifier):
             rows = _named(self.ctes[name], node.args.get("alias"), self.query)
             return alias, read_again(rows, self.query.counter)
+        if isinstance(node.this, _GENERATORS):
+            return self._generated(node.this, node)
         full = f"{node.db}.{name}".lower()
-        if not isinstance(node.this, exp.Identifier) or full not in self.query.tables:
+        is_ours = not node.catalog or not self.query.database or node.catalog == self.query.database
+        if not isinstance(node.this, exp.Identifier) or full not in self.query.tables or not is_ours:
             written = node.sql("duckdb")[:60]
             self.query.missing(
                 f"`{written}`, which is no model or source", "Read it by ref() or source(); declare it first"
@@ -376,6 +404,15 @@ class Block:
         }
         return alias, _named(replace(rows, columns=columns, influences=frozenset()), node.args.get("alias"), self.query)
 
+    def _generated(self, node: exp.Expr, table: exp.Expr) -> tuple[str, Rows]:
+        """Rows made of a list or a range: as many as its arguments say."""
+        given = table.args.get("alias")
+        parts = [part for part in parts_of(node) if part is not given]
+        value = replace(combined(evaluate(part, self) for part in parts), strict=frozenset())
+        rows = Rows({node.key: value}, atoms=value.atoms, lineages=(1,), is_grouped=True)
+        alias = table.alias.lower() or f"generated {len(self.parts)}"
+        return alias, read_again(_named(rows, given, self.query), self.query.counter)
+
     def _values(self, node: exp.Values) -> tuple[str, Rows]:
         width = max((len(row.expressions) for row in node.expressions), default=0)
         values = [evaluate(cell, self) for row in node.expressions for cell in row.expressions]
@@ -386,14 +423,14 @@ class Block:
 
     # WHERE and what follows it
 
-    def _filter(self, node: exp.Expr, why: str) -> None:
+    def _filter(self, node: exp.Expr, why: Why) -> None:
         self._note_predicates(node)
         self._holds(evaluate(node, self), why)
 
-    def _holds(self, condition: Value, why: str) -> None:
+    def _holds(self, condition: Value, why: Why) -> None:
         self.atoms |= condition.atoms
         self.facts |= condition.truths | frozenset(Fact("present", lineage) for lineage in condition.strict)
-        self.influences |= seen([condition], why)  # type: ignore[arg-type]
+        self.influences |= seen([condition], why)
         self._unlock()
 
     def _unlock(self) -> None:
@@ -482,36 +519,44 @@ class Block:
 
     def _after(self, node: exp.Select, columns: dict[str, Value], groups: Groups | None) -> None:
         having, qualify = node.args.get("having"), node.args.get("qualify")
-        if having is not None:
-            condition = evaluate(having.this, self)
-            if groups is not None:
-                groups.hold(groups.value(condition))
-            self.influences |= seen([condition], "filter")
-        if qualify is not None:
-            condition = evaluate(qualify.this, self)
-            if groups is None:
-                self._holds(condition, "window")
-            else:
-                groups.hold(groups.value(condition))
-                self.influences |= seen([condition], "window")
-        self._cut(node, columns)
+        self._having(having, "filter", groups)
+        self._having(qualify, "window", groups)
+        self._cut(node, columns, groups)
 
-    def _cut(self, node: exp.Select, columns: dict[str, Value]) -> None:
+    def _having(self, clause: exp.Expr | None, why: Why, groups: Groups | None) -> None:
+        if clause is None:
+            return
+        condition = evaluate(clause.this, self)
+        if groups is None:
+            self._holds(condition, why)
+        else:
+            groups.hold(groups.value(condition))
+            self.influences |= seen([condition], why)
+
+    def _cut(self, node: exp.Select, columns: dict[str, Value], groups: Groups | None) -> None:
         """LIMIT and DISTINCT ON choose rows by all the others; a mere DISTINCT or ORDER BY tells nothing."""
         order = node.args.get("order")
-        values = (
-            []
-            if order is None
-            else [columns.get(k.this.name.lower()) or evaluate(k.this, self) for k in order.expressions]
-        )
+        keys = () if order is None else order.expressions
+        values = [value for key in keys for value in self._ordering(key.this, columns)]
         distinct = node.args.get("distinct")
         on = None if distinct is None else distinct.args.get("on")
         if on is not None:
             values.append(evaluate(on, self))
         if node.args.get("limit") is not None or node.args.get("offset") is not None or on is not None:
             told = self.others() | union(value.atoms for value in values)
-            self.atoms |= frozenset(_absent(atom) for atom in counted(told))
+            cut = frozenset(_absent(atom) for atom in counted(told))
+            self.atoms |= cut
+            if groups is not None:
+                groups.atoms |= cut
         self.influences |= seen(values, "sort")
+
+    def _ordering(self, key: exp.Expr, columns: dict[str, Value]) -> list[Value]:
+        """What a key of ORDER BY tells: a column of the result by name or place, all of them, or an expression."""
+        if isinstance(key, exp.Literal) or (isinstance(key, exp.Column) and key.name.lower() == "all"):
+            return list(columns.values())
+        if isinstance(key, exp.Column) and not key.table and key.name.lower() in columns:
+            return [columns[key.name.lower()]]
+        return [evaluate(key, self)]
 
     def _settled(self, columns: Mapping[str, Value], groups: Groups | None) -> Rows:
         """The rows as whoever reads them knows them: each atom with the guards that it has passed."""
@@ -528,6 +573,7 @@ class Block:
             influences=self.influences,
             anchors=self.anchors,
             is_grouped=all(part.is_grouped for part in self.parts),
+            keys=union(part.keys for part in self.parts),
         )
         if self.parent is not None:  # what holds inside an EXISTS holds of the row that has one
             return replace(rows, facts=self.facts)

@@ -124,6 +124,7 @@ class Rows:
     influences: Indirect = frozenset()
     anchors: frozenset[int] = frozenset()  # lineages of touchpoints, or of groups of them, that every row has
     is_grouped: bool = False  # its rows are groups, or policy's: none is a person's own
+    keys: frozenset[frozenset[Column]] = frozenset()  # of which columns each key of the groups is made
 
 
 @dataclass

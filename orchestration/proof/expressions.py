@@ -20,6 +20,7 @@ from orchestration.proof.domain import (
     Const,
     Fact,
     Factor,
+    Facts,
     Indirect,
     Mask,
     Rows,
@@ -52,6 +53,7 @@ class Scope(Protocol):
     def others(self) -> frozenset[Atom]: ...
     def window(self, name: str) -> exp.Window | None: ...
     def evidence(self, value: Value) -> Value: ...
+    def guarded(self, atoms: frozenset[Atom], facts: Facts) -> frozenset[Atom]: ...
 
 
 def evaluate(node: exp.Expr, scope: Scope) -> Value:
@@ -171,21 +173,21 @@ def _in(node: exp.Expr, scope: Scope) -> Value:
     value = evaluate(node.this, scope)
     query = node.args.get("query")
     if query is not None:
-        return _is_among(value, scope.subquery(query))
+        return _is_among(value, scope.subquery(query), scope)
     if node.args.get("unnest") is not None or node.args.get("field") is not None:
         listed = [evaluate(node.args.get("unnest") or node.args["field"], scope)]
         return replace(combined([value, *listed]), strict=value.strict)
     return predicates.is_listed(value, (evaluate(item, scope) for item in node.expressions))
 
 
-def _is_among(value: Value, rows: Rows) -> Value:
+def _is_among(value: Value, rows: Rows, scope: Scope) -> Value:
     """`value in (select …)`: some row of the subquery is like this one, and all that holds of it holds."""
     found = next(iter(rows.columns.values()), Value())
     equal = predicates.compared(exp.EQ(), value, found)
     told = _exists_in(rows)
     return replace(
         told,
-        atoms=told.atoms | equal.atoms,
+        atoms=scope.guarded(told.atoms, told.truths | equal.truths) | equal.atoms,
         truths=told.truths | equal.truths,
         direct=value.direct,
         indirect=told.indirect | value.indirect | seen([found], "exists"),
@@ -337,9 +339,12 @@ def _mask_of(term: Value, scope: Scope, *, is_running: bool) -> Mask | None:
 def _window(node: exp.Window, scope: Scope) -> Value:
     """A window: of its arguments in other rows too, told by how these are parted and ordered."""
     name = node.args.get("alias")
-    spec = node if name is None else scope.window(name.name.lower()) or node
-    keys = [evaluate(key, scope) for key in spec.args.get("partition_by") or ()]
-    order = [evaluate(key.this, scope) for key in _ordered(spec)]
+    named = None if name is None else scope.window(name.name.lower())
+    if name is not None and named is None:
+        return scope.unresolved(f"the window `{name.name}`", "Define it in WINDOW, or write it out in OVER (…)")
+    specs = [node] if named is None else [named, node]
+    keys = [evaluate(key, scope) for spec in specs for key in spec.args.get("partition_by") or ()]
+    order = [evaluate(key.this, scope) for spec in specs for key in _ordered(spec)]
     inner = node.this
     whole = is_aggregate(inner) or _is_plain(inner)
     value = aggregated(inner, scope, is_running=bool(order)) if whole else evaluate(inner, scope)

@@ -28,13 +28,14 @@ from orchestration.proof.domain import (
 TOUCHPOINTS = "lake"  # the schema whose rows are gated one by one
 SUBJECT, TIME = "subject_token", "occurred_at"
 TOKEN = Column("identity.identifiers", "token")
+HOLDER = Column("identity.identifiers", "controller")
 CATEGORY, CONTROLLER = Column("policy.scopes", "category"), Column("policy.scopes", "controller")
 RETENTION_DAYS = Column("policy.scopes", "retention_days")
 CONSENTS = "ledger.consent_events"
 IDENTITY = "identity."
 SENSITIVE = Const("text", "sensitive")
 PERMIT, ORDINARY = Guard("permit"), Guard("ordinary")
-KEYED, INNER = Guard("keyed"), Guard("inner")
+KEYED, INNER, ABSENT = Guard("keyed"), Guard("inner"), Guard("absent")
 
 
 def is_touchpoint(source: str) -> bool:
@@ -199,6 +200,8 @@ class Knowledge:
         key = Symbol(lineage, self.keys.get(atom.source, ""))
         if any(self._is_of_person(term, key.name) for term in self.matched.classmates(key)):
             found.add(KEYED)
+        if Fact("null", key) in self.facts:
+            found.add(ABSENT)
         for term in self.matched.parents:
             const = self.matched.const(term)
             if isinstance(term, Symbol) and term.lineage == lineage and const is not None:
@@ -240,9 +243,17 @@ class Knowledge:
         return factor
 
     def _is_of_subject(self, owner: int, side: frozenset[int]) -> bool:
-        subjects = [s for s, value in self._own(owner) if _all_are(value, SUBJECT)]
-        tokens = [s for s, value in self.known.items() if s.lineage in side and value.roles == {TOKEN}]
-        return any(self.matched.same(subject, token) for subject in subjects for token in tokens)
+        """Is it by this touchpoint's own identifier, with its own controller?"""
+        return all(
+            any(
+                self.matched.same(mine, theirs)
+                for mine, value in self._own(owner)
+                if _all_are(value, name)
+                for theirs, other in self.known.items()
+                if theirs.lineage in side and other.roles == {role}
+            )
+            for name, role in ((SUBJECT, TOKEN), ("controller", HOLDER))
+        )
 
     def _is_of_category(self, owner: int, side: frozenset[int]) -> bool:
         return all(self._same_as(owner, side, role) is not None for role in (CATEGORY, CONTROLLER))
@@ -321,6 +332,11 @@ def of_others(atoms: Iterable[Atom], shared: Iterable[Value]) -> frozenset[Atom]
         )
         for atom in counted(atoms)
     )
+
+
+def left_out(atom: Atom) -> Atom:
+    """An atom of what a row must not have."""
+    return atom._replace(lineage=None, is_own=False, guards=(atom.guards - {INNER}) | {ABSENT})
 
 
 def unsure(atoms: Iterable[Atom], optional: frozenset[int] | None = None) -> frozenset[Atom]:

@@ -62,7 +62,7 @@ def evaluated(
     relation: Relation, tables: Mapping[str, Rows], keys: Mapping[str, str] | None = None
 ) -> tuple[Query, Rows]:
     """What the SQL of a model tells of its rows. What cannot be resolved is listed in the query."""
-    query = Query(relation.name, tables, frozenset(relation.reads), keys or {})
+    query = Query(relation.name, tables, relation.database, frozenset(relation.reads), keys or {})
     tree = _parsed(relation, query)
     if tree is None:
         return query, Rows({})

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestration.proof.domain import Atom, Fact, Facts, Guard, Indirect, Mask, Rows, Symbol, Term, Value
+from orchestration.proof.domain import Atom, Column, Fact, Facts, Guard, Indirect, Mask, Rows, Symbol, Term, Value
 from orchestration.proof.facts import Knowledge, kept, unsure, visible
 
 
@@ -20,13 +20,15 @@ class Groups:
     facts: Facts
     atoms: frozenset[Atom]
     anchors: frozenset[int]
+    columns: frozenset[frozenset[Column]]  # of each key
 
     @classmethod
     def of(cls, knowledge: Knowledge, keys: Sequence[Value], lineage: int, atoms: Iterable[Atom]) -> Groups:
         terms = sorted({key.term for key in keys if isinstance(key.term, Symbol)})
         names: dict[Term, Symbol] = {term: Symbol(lineage, f"{term.name} {i}") for i, term in enumerate(terms)}
         anchors = frozenset({lineage}) if keys and knowledge.anchors else frozenset[int]()
-        groups = cls(knowledge, lineage, names, frozenset(), frozenset(), anchors)
+        columns = frozenset(frozenset(column for column, _ in key.direct) for key in keys)
+        groups = cls(knowledge, lineage, names, frozenset(), frozenset(), anchors, columns)
         groups.facts = groups._mapped(kept(knowledge.facts, frozenset(terms)))
         groups.atoms = groups._moved(unsure(knowledge.atoms(atoms), knowledge.optional))
         return groups
@@ -62,6 +64,7 @@ class Groups:
             influences=influences,
             anchors=self.anchors,
             is_grouped=True,
+            keys=self.columns,
         )
         return replace(rows, facts=kept(self.facts, visible(rows)))
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from orchestration.proof.domain import Const, Fact, Facts, Symbol, Value, combined, union
+from orchestration.proof.facts import is_cut, left_out
 
 ZERO = Const("number", "0")
 
@@ -26,7 +27,10 @@ def compared(node: exp.Expr, left: Value, right: Value) -> Value:
 
 
 def negated(value: Value) -> Value:
-    return replace(value, truths=value.falses, falses=value.truths, term=None, mask=None)
+    """NOT: of an EXISTS or IN, that there is no such row."""
+    there = {fact.left for fact in value.truths if fact.what == "present"}
+    atoms = frozenset(left_out(atom) if atom.lineage in there and is_cut(atom.source) else atom for atom in value.atoms)
+    return replace(value, truths=value.falses, falses=value.truths, term=None, mask=None, atoms=atoms)
 
 
 def both(left: Value, right: Value) -> Value:

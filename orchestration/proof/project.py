@@ -37,6 +37,7 @@ class Relation:
     sql: str | None = None
     columns: tuple[str, ...] = ()
     file: str = ""
+    database: str = ""  # as the SQL may name it
     language: str = "sql"
     materialized: str = ""
     reads: tuple[str, ...] = ()
@@ -134,6 +135,7 @@ def _relation(node: Mapping[str, Any], target: Path, columns: Columns, reads: tu
         name=name,
         kind=kind,
         layer=name.partition(".")[0],
+        database=str(node.get("database") or ""),
         sql=_compiled(node, target) if kind == "model" else None,
         columns=tuple(column.lower() for column in columns.get(name, declared)),
         file=str(node["original_file_path"]),

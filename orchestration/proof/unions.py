@@ -50,6 +50,7 @@ def united(left: Rows, right: Rows, *, by_name: bool, counter: Counter) -> Rows:
         influences=left.influences | right.influences,
         anchors=frozenset({lineage}) if left.anchors and right.anchors else frozenset(),
         is_grouped=left.is_grouped and right.is_grouped,
+        keys=left.keys | right.keys,
     )
 
 
