@@ -19,6 +19,7 @@ from orchestration.proof.words import path_to
 
 COUNT, CODE = "count", "code"
 SEGMENT = "segment"
+EXPORTED = "intermediate.int_activations_decided"  # the one relation that exports read (exports/audience.py)
 _DECLARE = "Declare it in reclassifications.yaml with a reason, who reviewed it and until when"
 
 
@@ -33,8 +34,24 @@ def of_counts(name: str, analysis: Analysis) -> Iterator[Obligation]:
     if not rows.is_grouped:
         said = f"{name} shows single rows: it is no GROUP BY, nor a union of such"
         yield Obligation("rows are groups", Failure(said, (name,), "Group its rows and count them"))
+    yield from _grouped(name, one, analysis)
     for column, value in rows.columns.items():
         yield _told(name, column, value, one, analysis)
+
+
+def _grouped(name: str, one: Reclassification | None, analysis: Analysis) -> Iterator[Obligation]:
+    """Each key of its groups is a code of policy, or a reviewed column: a group by person is a person."""
+    rows = analysis.told[name]
+    shows = () if one is None else one.shows
+    columns = [rows.columns[column].direct for column in shows if column in rows.columns]
+    shown = frozenset(origin for direct in columns for column, _ in direct for origin in analysis.direct(column))
+    for key in sorted(rows.keys, key=sorted):
+        origins = frozenset(origin for column in key for origin in analysis.direct(column))
+        personal = sorted(c for c in origins - shown if _is_own_value(c, analysis))
+        what = f"groups are by {', '.join(column.name for column in sorted(key)) or 'a constant'}"
+        said = f"{name} has a group for each {', '.join('.'.join(c) for c in personal[:3])}: few rows, or one person's"
+        remedy = "Group by codes of policy, or have the column reviewed in `shows:`"
+        yield Obligation(what, Failure(said, (".".join(personal[0]), name), remedy) if personal else None)
 
 
 def _told(name: str, column: str, value: Value, one: Reclassification | None, analysis: Analysis) -> Obligation:
@@ -63,7 +80,10 @@ def _told(name: str, column: str, value: Value, one: Reclassification | None, an
 
 def of_deliveries(name: str, analysis: Analysis) -> Iterator[Obligation]:
     """What exports read: each row is a member of the very segment that it names, and shows what was reviewed."""
-    one, rows = analysis.reviewed[name], analysis.told[name]
+    one, rows = analysis.reviewed.get(name), analysis.told[name]
+    is_reviewed = one is not None and one.kind == "delivery"
+    said = f"{name} is read by exports, and nobody reviewed it"
+    yield Obligation(f"{name} is reviewed as a delivery", None if is_reviewed else Failure(said, (name,), _DECLARE))
     optional = frozenset(lineage for when, _ in rows.pending for lineage in when)
     segment = rows.columns.get(SEGMENT)
     atoms = [atom for atom in rows.atoms if atom.source.startswith(MART) and atom.lineage is not None]
@@ -79,7 +99,7 @@ def of_deliveries(name: str, analysis: Analysis) -> Iterator[Obligation]:
         said = f"{name} has rows of people who need not be members of the segment that the row names"
         remedy = "Join each segment's mart under its own name, by segment and audience_key, and keep the members only"
         yield Obligation(what, Failure(said, path_to(name, source, analysis), remedy))
-    for column in one.shows:
+    for column in () if one is None else one.shows:
         yield _delivered(name, column, analysis)
 
 

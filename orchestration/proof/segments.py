@@ -4,14 +4,14 @@ Not here: how the paths are found (`analysis.py`), obligations that every relati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from orchestration.policy.schema import Purpose, Reclassification, Segment
 from orchestration.proof.analysis import DECLARED, MART, MARTS, Analysis, atoms_by_source
 from orchestration.proof.domain import Atom, Column, Const
-from orchestration.proof.facts import INNER, KEYED, ORDINARY, PERMIT, is_touchpoint
+from orchestration.proof.facts import ABSENT, INNER, KEYED, ORDINARY, PERMIT, is_cut, is_touchpoint
 from orchestration.proof.obligations import Obligation
 from orchestration.proof.sources import is_personal
 from orchestration.proof.verdict import Failure
@@ -31,23 +31,27 @@ class Mart:
     segment: Segment
     purpose: Purpose
     analysis: Analysis
-    is_sensitive: bool
+    sensitive: frozenset[str]  # the segments that may use sensitive touchpoints
+
+    @property
+    def is_sensitive(self) -> bool:
+        return self.segment.name in self.sensitive
 
     @property
     def name(self) -> str:
         return f"{MARTS}.{self.segment.name}"
 
     def obligations(self) -> Iterator[Obligation]:
-        """Everything that this mart owes beside being understood. Reviews are looked at by `static.py`'s date."""
+        """Everything that this mart owes beside being understood."""
         yield self._brought_by_touchpoints()
+        yield from self._gated()
         for source, atoms in atoms_by_source(self.analysis.atoms(self.name)).items():
             if source.startswith(DECLARED):
                 yield from self._reviewed(source, atoms)
             elif source.startswith(MART):
                 yield self._other_mart(source, atoms)
-            else:
-                yield self._gated(source, atoms)
         yield from self._needed()
+        yield from self._left_out()
         yield from self._columns()
         yield from self._fields_that_choose()
 
@@ -62,16 +66,38 @@ class Mart:
         said = f"{self.name} has rows that no permitted touchpoint brought: something else adds people"
         return Obligation(what, Failure(said, (self.name,), f"Choose people by their touchpoints. {_GATE}"))
 
-    def _gated(self, source: str, atoms: list[Atom]) -> Obligation:
+    def _gated(self) -> Iterator[Obligation]:
         """Whatever depends on a personal table has passed the gate for this purpose."""
-        what = f"what comes from {source} passed the gate for {self.purpose.name}"
-        lacking = next((said for atom in atoms if (said := self._lacks(atom)) is not None), None)
-        if lacking is None:
-            return Obligation(what)
-        is_row = any(self._lacks(atom) for atom in self.analysis.told[self.name].atoms if atom.source == source)
-        role = "decides who is in" if is_row else "is told by a column of"
-        said = f"{source} {role} {self.name} {lacking}"
-        return Obligation(what, Failure(said, path_to(self.name, source, self.analysis), _remedy(source)))
+        sources = atoms_by_source(self.analysis.atoms(self.name))
+        gated = {source: self._lacking(atoms) for source, atoms in sources.items() if not is_cut(source)}
+        lacking = {source: said for source, said in gated.items() if said is not None}
+        for source in gated:
+            what = f"what comes from {source} passed the gate for {self.purpose.name}"
+            yield Obligation(what, self._ungated(self._blamed(source, lacking), lacking) if source in lacking else None)
+
+    def _lacking(self, atoms: list[Atom]) -> str | None:
+        return next((said for atom in atoms if (said := self._lacks(atom)) is not None), None)
+
+    def _blamed(self, source: str, lacking: Mapping[str, str]) -> str:
+        """The source to speak of: consent and identity that came along with touchpoints are no second failure."""
+        touched = [one for one in lacking if is_touchpoint(one)]
+        if not touched or is_touchpoint(source):
+            return source
+        steps = path_to(self.name, source, self.analysis)[1:]
+        relations = [step.split(" ")[0] for step in steps]
+        came_along = any(
+            one != self.name and any(is_touchpoint(atom.source) for atom in self.analysis.rows(one).atoms)
+            for one in relations
+        )
+        return touched[0] if came_along else source
+
+    def _ungated(self, source: str, lacking: Mapping[str, str]) -> Failure:
+        said = lacking[source]
+        alike = [one for one, other in lacking.items() if other == said]
+        rows = [atom for atom in self.analysis.told[self.name].atoms if atom.source in alike]
+        role = "decide who is in" if any(self._lacks(atom) for atom in rows) else "are told by a column of"
+        what = f"rows of {', '.join(alike)} {role} {self.name} {said}"
+        return Failure(what, path_to(self.name, alike[0], self.analysis), _remedy(source))
 
     def _lacks(self, atom: Atom) -> str | None:
         """What rows behind an atom have not passed, in words."""
@@ -92,22 +118,37 @@ class Mart:
     def _other_mart(self, source: str, atoms: list[Atom]) -> Obligation:
         """Another segment's people: of the same purpose, or left out as policy says."""
         other = source.removeprefix(MART)
-        table = other.removeprefix(f"{MARTS}.")
         what = f"the people of {other} are of this purpose, or left out"
-        segments = {one.name: one for one in self.analysis.policy.segments.segments}
-        same = table in segments and (segments[table].purpose, segments[table].controller) == (
-            self.segment.purpose,
-            self.segment.controller,
+        if self._is_alike(other) or self._leaves_out(source, atoms):
+            return Obligation(what)
+        said = (
+            f"{self.name} is chosen or told by the people of {other}: of another purpose, or more sensitive"
         )
-        if (same or table in self.segment.excludes) and not any(atom.is_counted for atom in atoms):
-            shown = any(
-                atom.source == source for v in self.analysis.told[self.name].columns.values() for atom in v.atoms
-            )
-            if same or not shown:
-                return Obligation(what)
-        said = f"{self.name} is chosen or told by the people of {other}, which is for another purpose, or counts them"
-        remedy = f"Leave its people out by `excludes: [{table}]` in segments.yaml, or do not read it"
+        remedy = f"Leave its people out by `excludes: [{_table(other)}]` in segments.yaml, or do not read it"
         return Obligation(what, Failure(said, path_to(self.name, source, self.analysis), remedy))
+
+    def _is_alike(self, other: str) -> bool:
+        found = next((s for s in self.analysis.policy.segments.segments if s.name == _table(other)), None)
+        if found is None or (found.name in self.sensitive and not self.is_sensitive):
+            return False
+        return (found.purpose, found.controller) == (self.segment.purpose, self.segment.controller)
+
+    def _leaves_out(self, source: str, atoms: list[Atom]) -> bool:
+        shown = any(a.source == source for v in self.analysis.told[self.name].columns.values() for a in v.atoms)
+        is_excluded = _table(source.removeprefix(MART)) in self.segment.excludes
+        return is_excluded and not shown and all(ABSENT in a.guards and not a.is_counted for a in atoms)
+
+    def _left_out(self) -> Iterator[Obligation]:
+        """Whoever is in a segment that this one excludes is not in this one."""
+        for name in self.segment.excludes:
+            source = f"{MART}{MARTS}.{name}"
+            rows = [atom for atom in self.analysis.told[self.name].atoms if atom.source == source]
+            what = f"the people of {name} are left out"
+            if any(ABSENT in atom.guards for atom in rows):
+                yield Obligation(what)
+                continue
+            said = f"{self.name} excludes the people of {name} by policy, and its SQL keeps them"
+            yield Obligation(what, Failure(said, (f"{MARTS}.{name}", f"{self.name} does not leave it out"), _MEMBERS))
 
     # what was reviewed
 
@@ -160,23 +201,30 @@ class Mart:
             "excludes": bool(self.segment.excludes),
             "stages": bool(self.segment.stages),
         }
+        for need in (need for need, is_asked in asked.items() if is_asked):
+            given = [(name, one) for name, one in self.analysis.reviewed.items() if one.needed == need]
+            for name, one in given:
+                yield self._is_needed(name, one)
+            what = f"policy says what a segment needs ({need})"
+            said = f"no relation is reviewed as `needed: {need}`, so nothing keeps out whom {self.name} must not hold"
+            remedy = "Declare it in reclassifications.yaml; see the shipped one"
+            yield Obligation(what, None if given else Failure(said, (self.name,), remedy))
+
+    def _is_needed(self, name: str, one: Reclassification) -> Obligation:
         rows = self.analysis.told[self.name]
         optional = frozenset(lineage for when, _ in rows.pending for lineage in when)
-        for name, one in self.analysis.reviewed.items():
-            if one.needed is None or not asked[one.needed]:
-                continue
-            what = f"every row is held to {one.relation}"
-            held = any(
-                atom.source == DECLARED + name
-                and {INNER, KEYED} <= atom.guards
-                and atom.lineage is not None
-                and atom.lineage not in optional
-                and self._is_held(atom, one, strictly=True)
-                for atom in rows.atoms
-            )
-            said = f"{self.name} has people whom {one.relation} does not admit: no inner join on {one.key}"
-            said += f" holds each row to it ({one.reason})"
-            yield Obligation(what, None if held else Failure(said, (name, f"{self.name} is not held to it"), _MEMBERS))
+        held = any(
+            atom.source == DECLARED + name
+            and {INNER, KEYED} <= atom.guards
+            and atom.lineage is not None
+            and atom.lineage not in optional
+            and self._is_held(atom, one, strictly=True)
+            for atom in rows.atoms
+        )
+        what = f"every row is held to {one.relation}"
+        said = f"{self.name} has people whom {one.relation} does not admit: no inner join on {one.key}"
+        said += f" holds each row to it ({one.reason})"
+        return Obligation(what, None if held else Failure(said, (name, f"{self.name} is not held to it"), _MEMBERS))
 
     # what it tells
 
@@ -253,6 +301,10 @@ class Mart:
             a.source.removeprefix(DECLARED) for a in self.analysis.atoms(self.name) if a.source.startswith(DECLARED)
         }
         return [(name, one) for name, one in self.analysis.reviewed.items() if name in sources]
+
+
+def _table(relation: str) -> str:
+    return relation.partition(".")[2]
 
 
 def _values(atom: Atom, what: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from orchestration.policy.schema import Policy, Segment
-from orchestration.proof.aggregates import of_counts, of_deliveries
+from orchestration.proof.aggregates import EXPORTED, of_counts, of_deliveries
 from orchestration.proof.analysis import GOVERNANCE, INSIDE, MARTS, Analysis
 from orchestration.proof.obligations import Endings, Obligation, in_force, readable, verdict
 from orchestration.proof.project import Project, Relation
@@ -43,14 +43,15 @@ def _owed(
     if relation.layer == MARTS and relation.table in segments:
         segment = segments[relation.table]
         purpose = next(p for p in analysis.policy.purposes.purposes if p.name == segment.purpose)
-        mart = Mart(segment, purpose, analysis, segment.name in sensitive)
+        mart = Mart(segment, purpose, analysis, sensitive)
         reviews = (in_force(r, (n, f"{name} reads it"), today) for n, r in mart.reviews)
         return purpose.name, iter((*mart.obligations(), *reviews))
     if relation.layer == GOVERNANCE:
         review = [] if one is None else [in_force(one, (name,), today)]
         return None, iter((*of_counts(name, analysis), *review))
-    if one is not None and one.kind == "delivery":
-        return None, iter((*of_deliveries(name, analysis), in_force(one, (name,), today)))
+    if name == EXPORTED or (one is not None and one.kind == "delivery"):
+        review = [] if one is None else [in_force(one, (name,), today)]
+        return None, iter((*of_deliveries(name, analysis), *review))
     if relation.layer in INSIDE:
         return None
     return None, iter((_no_purpose(relation),))
@@ -72,6 +73,8 @@ def _not_there(analysis: Analysis) -> Iterator[Verdict]:
             yield _absent(
                 f"{MARTS}.{segment.name}", segment.purpose, f"Write models/marts/marketing/{segment.model_name}.sql"
             )
+    if EXPORTED not in models:
+        yield _absent(EXPORTED, None, "Exports read it: restore the model")
     for one in analysis.policy.reclassifications.reclassifications:
         if one.relation not in tables:
             yield _absent(one.relation, None, "Remove it from reclassifications.yaml, or correct its name")
