@@ -50,9 +50,15 @@ MODELS: Mapping[str, str] = {
         inner join policy.scopes as s on e.purpose = s.purpose
         left join policy.decisions as d on e.decision = d.decision""",
     "intermediate.int_timelines": """
-        with permitted as (
+        with in_force as (
+            select unit_id, scope_bit from intermediate.int_consent_intervals
+            where reason is null and t0 <= (select b.as_of from meta.builds as b)
+                and (select b.as_of from meta.builds as b) < t1
+        ),
+        permitted as (
             select i.unit_id, i.t0, i.t1, s.scope_mask
             from intermediate.int_consent_intervals as i inner join policy.scopes as s on i.scope_bit = s.scope_bit
+            inner join in_force as f on i.unit_id = f.unit_id and i.scope_bit = f.scope_bit
             where i.reason is null
         ),
         changes as (

@@ -22,7 +22,8 @@ class Reclassification(Strict):
     relation: RelationName
     kind: Literal["aggregate", "denial_only", "delivery"]
     key: RelationName | None = None  # denial_only: the column that says whose its rows are
-    of: tuple[Literal["segment", "purpose"], ...] = ()  # columns that must be held to the reader's own
+    of: tuple[Literal["segment", "purpose", "stage"], ...] = ()  # columns that must be held to the reader's own
+    requires: tuple[RelationName, ...] = ()  # columns that must be true
     needed: Literal["always", "absent", "excludes", "stages"] | None = None  # segments that may not do without it
     shows: tuple[RelationName, ...] = ()  # columns whose own values may be shown
     reason: Text
@@ -34,8 +35,8 @@ class Reclassification(Strict):
         is_denial = self.kind == "denial_only"
         if is_denial != (self.key is not None):
             raise ValueError("`key:` is for denial_only: the column that says whose its rows are")
-        if not is_denial and (self.of or self.needed):
-            raise ValueError("`of:` and `needed:` belong to denial_only")
+        if not is_denial and (self.of or self.needed or self.requires):
+            raise ValueError("`of:`, `requires:` and `needed:` belong to denial_only")
         return self
 
 

@@ -71,6 +71,10 @@ def _told(name: str, column: str, value: Value, one: Reclassification | None, an
         said = f"{name}.{column} is declared a code, and is an aggregate: it tells something of single rows"
         return Obligation(what, Failure(said, _path(name, column, value, analysis), "Group by it, or count"))
     personal = sorted(c for c in _direct(value, analysis) if _is_own_value(c, analysis))
+    known = [c for c in personal if analysis.identifies(c)]
+    if known:
+        said = f"{name}.{column} shows {'.'.join(known[0])}, by which a person is known"
+        return Obligation(what, Failure(said, (".".join(known[0]), f"{name}.{column} tells it"), "Remove it, or count"))
     if not personal or (one is not None and column in one.shows):
         return Obligation(what)
     said = f"{name}.{column} shows values of {', '.join('.'.join(c) for c in personal[:3])}, and was not reviewed to"

@@ -16,11 +16,13 @@ from orchestration.proof.facts import PERMIT, is_touchpoint
 from orchestration.proof.flow import evaluated
 from orchestration.proof.project import Project, Relation
 from orchestration.proof.sources import cut_rows, source_rows
+from orchestration.retention.places import inventory
 
 MARTS, GOVERNANCE = "marts", "governance"
 INSIDE = ("staging", "intermediate")  # layers that nobody outside reads
 DECLARED, MART = "declared ", "mart "  # how the atoms of relations that stand by themselves begin
 AUDIENCE_KEY = "audience_key"
+_KEYS = frozenset({"touchpoint_key", "subject_token", "body_hash", "batch"})  # of every touchpoint
 
 
 @dataclass
@@ -63,6 +65,19 @@ class Analysis:
             for source in self.policy.sources.sources
             for one, rule in kept_fields(self.policy, source)
         }
+
+    @cached_property
+    def pseudonyms(self) -> frozenset[Column]:
+        """The columns of the warehouse by which the inventory of places says that a person is known."""
+        marked = (place.pseudonyms for place in inventory(self.policy) if place.of_policy == "warehouse")
+        return frozenset(Column(table, column) for found in marked for table, column in found)
+
+    def identifies(self, column: Column) -> bool:
+        """Whether a column tells one person, or one touchpoint, from another."""
+        if is_touchpoint(column.relation):
+            rule = self.fields.get(column)
+            return column.name in _KEYS if rule is None else rule.verb == "token"
+        return column in self.pseudonyms
 
     def rows(self, name: str) -> Rows:
         """What a relation's own SQL tells; of a source, that it is itself."""

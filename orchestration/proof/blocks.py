@@ -25,9 +25,10 @@ from orchestration.proof.domain import (
     union,
 )
 from orchestration.proof.expressions import Unresolved, evaluate, field_of, parts_of
-from orchestration.proof.facts import Knowledge, counted, kept, left_out, owners_of, visible
+from orchestration.proof.facts import CONSENTS, Knowledge, counted, kept, left_out, owners_of, visible
 from orchestration.proof.functions import is_aggregate
 from orchestration.proof.grouping import Groups
+from orchestration.proof.predicates import is_true
 from orchestration.proof.rename import read_again
 from orchestration.proof.unions import told_apart, united
 
@@ -235,6 +236,7 @@ class Block:
             facts=self.facts,
             pending=self.pending,
             known=known,
+            consents=frozenset(atom for atom in self.atoms if atom.source == CONSENTS),
             reads=tuple(frozenset(part.lineages) for part in self.parts),
             owners=owners_of(self.atoms.union(*(value.atoms for value in values))),
             anchors=self.anchors | (self.parent.anchors if self.parent is not None else frozenset()),
@@ -302,7 +304,7 @@ class Block:
             conditions.append(exp.EQ(this=left, expression=exp.column(name, table=alias)))
         if not conditions:
             return Value()
-        return evaluate(exp.and_(*conditions, copy=False), self)
+        return is_true(evaluate(exp.and_(*conditions, copy=False), self))
 
     def _left_of(self, name: str, alias: str) -> exp.Expr | None:
         if name in self.merged:
@@ -425,7 +427,7 @@ class Block:
 
     def _filter(self, node: exp.Expr, why: Why) -> None:
         self._note_predicates(node)
-        self._holds(evaluate(node, self), why)
+        self._holds(is_true(evaluate(node, self)), why)
 
     def _holds(self, condition: Value, why: Why) -> None:
         self.atoms |= condition.atoms
@@ -526,7 +528,7 @@ class Block:
     def _having(self, clause: exp.Expr | None, why: Why, groups: Groups | None) -> None:
         if clause is None:
             return
-        condition = evaluate(clause.this, self)
+        condition = is_true(evaluate(clause.this, self))
         if groups is None:
             self._holds(condition, why)
         else:

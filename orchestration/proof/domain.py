@@ -36,9 +36,9 @@ class Symbol(NamedTuple):
 
 
 class Const(NamedTuple):
-    """A literal: `kind` tells 1 from '1'."""
+    """A literal: `kind` tells 1 from '1'. An `instant` is the one for which the build is made."""
 
-    kind: Literal["text", "number", "boolean"]
+    kind: Literal["text", "number", "boolean", "instant"]
     value: str
 
 

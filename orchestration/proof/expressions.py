@@ -31,7 +31,7 @@ from orchestration.proof.domain import (
     stronger,
     union,
 )
-from orchestration.proof.facts import counted, of_others, unsure
+from orchestration.proof.facts import AS_OF, AS_OF_COLUMN, counted, of_others, unsure
 from orchestration.proof.functions import is_aggregate, is_count, is_known, is_sum
 
 
@@ -216,7 +216,7 @@ def _subquery(node: exp.Expr, scope: Scope) -> Value:
         direct=value.direct,
         indirect=value.indirect | _told_by(rows),
         is_count=value.is_count,
-        term=value.term if isinstance(value.term, Const) else None,
+        term=AS_OF if value.roles == {AS_OF_COLUMN} else value.term if isinstance(value.term, Const) else None,
     )
 
 

@@ -31,6 +31,10 @@ TOKEN = Column("identity.identifiers", "token")
 HOLDER = Column("identity.identifiers", "controller")
 CATEGORY, CONTROLLER = Column("policy.scopes", "category"), Column("policy.scopes", "controller")
 RETENTION_DAYS = Column("policy.scopes", "retention_days")
+SCOPE_BIT = Column("policy.scopes", "scope_bit")
+AS_OF_COLUMN = Column("meta.builds", "as_of")
+AS_OF = Const("instant", "as_of")
+NOW = Guard("now")  # of consents: in force at T
 CONSENTS = "ledger.consent_events"
 IDENTITY = "identity."
 SENSITIVE = Const("text", "sensitive")
@@ -107,6 +111,7 @@ class Knowledge:
     facts: Facts
     pending: frozenset[tuple[frozenset[int], Fact]]
     known: Mapping[Symbol, Value]
+    consents: frozenset[Atom]  # on which it depends which rows there are
     reads: tuple[frozenset[int], ...]
     owners: frozenset[int]  # lineages with touchpoints of their own
     anchors: frozenset[int]
@@ -140,13 +145,60 @@ class Knowledge:
         """A scope's mask in a row that a consent admits, or that is young enough to be kept."""
         found = set(factor.evidence)
         for fact in self.facts:
-            left = self.known.get(fact.left) if isinstance(fact.left, Symbol) else None
             right = self.known.get(fact.right) if isinstance(fact.right, Symbol) else None
-            if fact.what == "null" and left and any(atom.source == CONSENTS for atom in left.atoms):
+            if self._admits(fact, factor) and self._is_in_force(factor):
                 found.add(CONSENT)
             if fact.what == "less" and right and right.roles == {RETENTION_DAYS} and fact.right[0] == factor.lineage:  # type: ignore[index]
                 found.add(RETENTION)
         return factor._replace(evidence=frozenset(found))
+
+    def _admits(self, fact: Fact, factor: Factor) -> bool:
+        """Is it that a consent to this very scope has no reason against it?"""
+        if fact.what != "null" or not isinstance(fact.left, Symbol) or fact.left not in self.known:
+            return False
+        is_consent = any(atom.source == CONSENTS for atom in self.known[fact.left].atoms)
+        return is_consent and self._is_of_scope(fact.left.lineage, factor.lineage)
+
+    def _is_of_scope(self, lineage: int, scope: int) -> bool:
+        bits = [s for s, value in self.known.items() if value.roles == {SCOPE_BIT}]
+        return any(
+            self.everywhere.same(mine, theirs)
+            for mine in bits
+            if mine.lineage in self._row_of(lineage)
+            for theirs in bits
+            if theirs.lineage == scope
+        )
+
+    def _row_of(self, lineage: int) -> frozenset[int]:
+        """The lineages that one read of a table brought with this one: its row is made of theirs."""
+        return next((read for read in self.reads if lineage in read), frozenset({lineage}))
+
+    def _is_in_force(self, factor: Factor) -> bool:
+        """Does the row also have a consent to this scope that is in force now, whatever held when it was collected?"""
+        return any(
+            symbol.lineage not in self.optional
+            and value.roles == {SCOPE_BIT}
+            and self._is_of_scope(symbol.lineage, factor.lineage)
+            and any(
+                atom.lineage in self._row_of(symbol.lineage) and NOW in self._at_now(atom) for atom in self.consents
+            )
+            for symbol, value in self.known.items()
+        )
+
+    def _at_now(self, atom: Atom) -> frozenset[Guard]:
+        """NOW, where a consent without a reason against it holds from before T to after it."""
+        here = self._row_of(atom.lineage or 0)
+        mine = {symbol for symbol in self.known if symbol.lineage in here}
+        has_none = any(fact.what == "null" and fact.left in mine for fact in self.facts)
+        less = [(fact.left, fact.right) for fact in self.facts if fact.what == "less"]
+        begins = any(low in mine and self._is_as_of(high) for low, high in less)
+        ends = any(high in mine and self._is_as_of(low) for low, high in less)
+        return atom.guards | ({NOW} if has_none and begins and ends else frozenset())
+
+    def _is_as_of(self, term: object) -> bool:
+        if isinstance(term, Symbol):
+            return term in self.known and self.known[term].roles == {AS_OF_COLUMN}
+        return term == AS_OF
 
     def _permits(self) -> dict[int, frozenset[Guard]]:
         """Lineage → the guards that a mask which is not 0 gives it."""
@@ -171,6 +223,8 @@ class Knowledge:
                 guards = guards | self._cut_guards(atom) if atom.is_own else guards
             elif atom.is_own or not is_touchpoint(atom.source):
                 guards = guards | permits.get(atom.lineage, frozenset())
+            if atom.source == CONSENTS:
+                guards = guards | self._at_now(atom)
         resolved = frozenset(guard for one in guards for guard in self._resolved(one))
         return atom._replace(guards=resolved) if resolved != atom.guards else atom
 
@@ -206,7 +260,16 @@ class Knowledge:
             const = self.matched.const(term)
             if isinstance(term, Symbol) and term.lineage == lineage and const is not None:
                 found.add(Guard(f"pin {term.name}", const))
-        return frozenset(found)
+        return frozenset(found) | self._among(lineage)
+
+    def _among(self, lineage: int) -> frozenset[Guard]:
+        """The columns of a lineage that are held to one of several values."""
+        return frozenset(
+            Guard(f"pin {fact.left.name}", const)
+            for fact in self.maybe
+            if fact.what == "among" and isinstance(fact.left, Symbol) and fact.left.lineage == lineage
+            for const in (fact.right if isinstance(fact.right, frozenset) else ())
+        )
 
     def _is_of_person(self, term: Term, key: str) -> bool:
         """Is it the key of a person whom a permitted touchpoint, or a group of them, brought?"""

@@ -13,7 +13,7 @@ from sqlglot import exp
 from orchestration.proof.domain import Const, Fact, Facts, Symbol, Value, combined, union
 from orchestration.proof.facts import is_cut, left_out
 
-ZERO = Const("number", "0")
+ZERO, TRUE = Const("number", "0"), Const("boolean", "true")
 
 
 def compared(node: exp.Expr, left: Value, right: Value) -> Value:
@@ -71,7 +71,8 @@ def is_listed(value: Value, listed: Iterable[Value]) -> Value:
 
 def is_true(value: Value) -> Value:
     """A boolean value used as a condition: true only where it is not null."""
-    return replace(value, truths=value.truths | _present(value))
+    itself = frozenset({Fact("equal", value.term, TRUE)}) if isinstance(value.term, Symbol) else frozenset()
+    return replace(value, truths=value.truths | itself | _present(value))
 
 
 def between(value: Value, low: Value, high: Value) -> Value:
@@ -84,7 +85,7 @@ def coalesced(values: list[Value]) -> Value:
     result = replace(combined(values), strict=union([]) if rest else first.strict)
     if rest and all(value.term == Const("boolean", "false") for value in rest):
         return replace(result, truths=first.truths)
-    if rest and all(value.term == Const("boolean", "true") for value in rest):
+    if rest and all(value.term == TRUE for value in rest):
         return replace(result, falses=first.falses)
     return replace(result, mask=met(values), is_count=all(v.is_count or v.term == ZERO for v in values))
 
@@ -162,9 +163,9 @@ def _pair(what: str, left: Value, right: Value) -> Facts:
 
 
 def _ordered(low: Value, high: Value) -> Facts:
-    if isinstance(low.term, Symbol) and isinstance(high.term, Symbol):
-        return frozenset({Fact("less", low.term, high.term)})
-    return frozenset()
+    a, b = low.term, high.term
+    known = [isinstance(term, Symbol) or (term is not None and term.kind == "instant") for term in (a, b)]
+    return frozenset({Fact("less", a, b)}) if a is not None and b is not None and all(known) else frozenset()
 
 
 def _nonzero(mask: Value, zero: Value) -> Facts:

@@ -121,9 +121,7 @@ class Mart:
         what = f"the people of {other} are of this purpose, or left out"
         if self._is_alike(other) or self._leaves_out(source, atoms):
             return Obligation(what)
-        said = (
-            f"{self.name} is chosen or told by the people of {other}: of another purpose, or more sensitive"
-        )
+        said = f"{self.name} is chosen or told by the people of {other}: of another purpose, or more sensitive"
         remedy = f"Leave its people out by `excludes: [{_table(other)}]` in segments.yaml, or do not read it"
         return Obligation(what, Failure(said, path_to(self.name, source, self.analysis), remedy))
 
@@ -168,7 +166,7 @@ class Mart:
             ),
             f"{one.relation} is held to this segment": (
                 not all(self._is_held(atom, one, strictly=bool(shown)) for atom in rows),
-                f"{self.name} reads rows of {one.relation} that are not held to its own {' and '.join(one.of)}",
+                f"{self.name} reads rows of {one.relation} that are not held to its own {_held_to(one)}",
             ),
             f"{one.relation} shows what was reviewed": (
                 bool(shown - set(one.shows)),
@@ -180,10 +178,15 @@ class Mart:
             yield Obligation(what, Failure(said, path, _MEMBERS) if is_broken else None)
 
     def _is_held(self, atom: Atom, one: Reclassification, *, strictly: bool) -> bool:
-        return all(self._own(column, strictly=strictly) & _values(atom, f"pin {column}") for column in one.of)
+        held: dict[str, frozenset[str]] = {column: self._own(column, strictly=strictly) for column in one.of}
+        held |= {column: frozenset({"true"}) for column in one.requires}
+        given = {column: _values(atom, f"pin {column}") for column in held}
+        return all(given[column] and given[column] <= own for column, own in held.items())
 
     def _own(self, column: str, *, strictly: bool = True) -> frozenset[str]:
         """The values that this segment may hold a reviewed relation to; to leave people out, those of others too."""
+        if column == "stage":
+            return frozenset(self.segment.stages)
         own = self.segment.name if column == "segment" else self.purpose.name
         if strictly or column == "segment":
             return frozenset({own})
@@ -242,7 +245,7 @@ class Mart:
                 remedy = "Declare it under `columns:` of the segment in segments.yaml, or remove it"
                 yield Obligation(what, Failure(f"{self.name}.{column} {there}", (self.name,), remedy))
                 continue
-            told = sorted(self.analysis.values(self.name, column))
+            told = sorted(self.analysis.values(self.name, column), key=lambda c: (not self.analysis.identifies(c), c))
             failure = next((f for one in told if (f := self._forbidden(column, one)) is not None), None)
             yield Obligation(what, failure)
 
@@ -257,7 +260,7 @@ class Mart:
             return None  # of the same purpose, or refused above
         if rule is None and is_touchpoint(origin.relation) and origin.name in _FRAME:
             return None
-        if rule is None or rule.verb == "token":
+        if rule is None or self.analysis.identifies(origin):
             said = f"{self.name}.{column} tells {source}, by which a person can be known across purposes"
             return Failure(
                 said, path, "Show the audience_key, which segment_members() gives, and nothing that identifies"
@@ -301,6 +304,10 @@ class Mart:
             a.source.removeprefix(DECLARED) for a in self.analysis.atoms(self.name) if a.source.startswith(DECLARED)
         }
         return [(name, one) for name, one in self.analysis.reviewed.items() if name in sources]
+
+
+def _held_to(one: Reclassification) -> str:
+    return " and ".join((*one.of, *(f"{column} (true)" for column in one.requires)))
 
 
 def _table(relation: str) -> str:
