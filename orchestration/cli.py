@@ -27,6 +27,10 @@ COMMANDS = {
     "diff": ("orchestration.evidence.commands_diff:diff", "Who joined and left between two generations, and why."),
     "replay": ("orchestration.evidence.commands_replay:replay", "Rebuild a generation as it was, and compare."),
     "prove": ("orchestration.proof.commands:prove", "Prove that nothing lies where it may not."),
+    "lineage": (
+        "orchestration.proof.lineage.commands:lineage",
+        "What a column is made of, through which gates; where a field goes, and for what.",
+    ),
     "export": ("orchestration.exports.commands:export", "Export the published generation again, minus withdrawals."),
     "withdrawals": (
         "orchestration.exports.commands:withdrawals",
