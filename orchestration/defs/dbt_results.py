@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.defs.column_lineage import Lineages
 from orchestration.defs.failures import stop
 from orchestration.defs.metadata import Made, measured
 from orchestration.warehouse.checks import CheckResult, check_name
@@ -28,7 +29,7 @@ def unique_ids(assets: dg.AssetsDefinition) -> tuple[dict[str, dg.AssetKey], dic
     return nodes, tests
 
 
-def events_of(assets: dg.AssetsDefinition, target: Path, generation: str) -> Iterator[Made]:
+def events_of(assets: dg.AssetsDefinition, target: Path, generation: str, lineages: Lineages) -> Iterator[Made]:
     """One event per model and test in `target`/run_results.json. Raises when any of them failed."""
     nodes, tests = unique_ids(assets)
     failed: list[str] = []
@@ -48,7 +49,7 @@ def events_of(assets: dg.AssetsDefinition, target: Path, generation: str) -> Ite
                 metadata=counts,
             )
         elif unique_id in nodes and passed:
-            metadata = measured({"seconds": seconds, "generation": generation})
+            metadata = {**measured({"seconds": seconds, "generation": generation}), **lineages.get(unique_id, {})}
             yield dg.MaterializeResult(asset_key=nodes[unique_id], metadata=metadata)
         if not passed:
             failed.append(unique_id.split(".")[2])
@@ -57,15 +58,18 @@ def events_of(assets: dg.AssetsDefinition, target: Path, generation: str) -> Ite
         raise stop(f"{len(failed)} models or tests failed or were skipped: {shown}. Nothing is published")
 
 
-def repeated_events(assets: dg.AssetsDefinition, made: Sequence[CheckResult], generation: str) -> Iterator[Made]:
+def repeated_events(
+    assets: dg.AssetsDefinition, made: Sequence[CheckResult], generation: str, lineages: Lineages
+) -> Iterator[Made]:
     """The same for a generation in force that the run repeats: the verdicts that its receipt holds, and marked so.
 
     What a build does not run (unit tests of models) is not in it, here as there."""
     tests = unique_ids(assets)[1]
     passed = {check.name: check.passed for check in made}
     for model in _upstream_first(assets):
-        if passed.get(check_name(str(model.metadata[UNIQUE_ID]))):
-            metadata = measured({"generation": generation, "is_unchanged": 1})
+        unique_id = str(model.metadata[UNIQUE_ID])
+        if passed.get(check_name(unique_id)):
+            metadata = {**measured({"generation": generation, "is_unchanged": 1}), **lineages.get(unique_id, {})}
             yield dg.MaterializeResult(asset_key=model.key, metadata=metadata)
     for unique_id, spec in tests.items():
         if check_name(unique_id) not in passed:

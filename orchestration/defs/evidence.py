@@ -1,16 +1,18 @@
 """Stage evidence: the suites on every mart, the release gate that needs them, and the report of the generation."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import dagster as dg
 
 from orchestration.defs import exports, identity, notes
 from orchestration.defs.failures import attempt
 from orchestration.defs.metadata import measured
-from orchestration.defs.partitions import ONE_DAY, daily
+from orchestration.defs.partitions import ONE_DAY, daily, moment
 from orchestration.defs.resources import POOL
 from orchestration.defs.site import TEAM, Site
 from orchestration.evidence import counts, expectations, report
+from orchestration.proof.lineage.record import record_lineage
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.content import contents
@@ -141,7 +143,7 @@ def generation_report(site: Site) -> dg.AssetsDefinition:
     )
     def write_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         site.say("evidence   summary and report")
-        summary = attempt(lambda: _write_report(site))
+        summary = attempt(lambda: _write_report(site, moment(context, site).now))
         return dg.MaterializeResult(
             metadata=measured(
                 {
@@ -156,7 +158,7 @@ def generation_report(site: Site) -> dg.AssetsDefinition:
     return write_report
 
 
-def _write_report(site: Site) -> counts.Summary:
+def _write_report(site: Site, now: datetime) -> counts.Summary:
     build, found = Build.load(site.home), notes.all_counts(site.home)
     prefix = "ingestion_"
     delivered = {step.removeprefix(prefix): numbers for step, numbers in found.items() if step.startswith(prefix)}
@@ -175,4 +177,5 @@ def _write_report(site: Site) -> counts.Summary:
     counts.save(site.home, summary)
     report.save_checks(site.home, build.generation, checks)
     report.write_report(site.home, site.policy, build.generation)
+    record_lineage(site.home, site.policy, site.policy_dir, build, now=now)
     return summary

@@ -9,6 +9,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
 from orchestration.defs import notes
+from orchestration.defs.column_lineage import Lineages, lineages
 from orchestration.defs.dbt_results import events_of, repeated_events
 from orchestration.defs.evidence import mart_check_specs
 from orchestration.defs.failures import attempt
@@ -118,13 +119,17 @@ class Translator(DagsterDbtTranslator):
 
 def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """Staging, intermediate, marts, governance: one `dbt build` in a process of its own, tests as blocking checks."""
+    translator = Translator(site)
+
+    def of_columns() -> Lineages:
+        return attempt(lambda: lineages(site, project, manifest, translator))
 
     @dbt_assets(
         manifest=manifest,
         name="dbt_models",
         partitions_def=daily(site),
         backfill_policy=ONE_DAY,
-        dagster_dbt_translator=Translator(site),
+        dagster_dbt_translator=translator,
         required_resource_keys={"build_lock"},
         pool=POOL,
     )
@@ -134,14 +139,14 @@ def models(site: Site, project: Path, manifest: Mapping[str, Any]) -> dg.AssetsD
         if receipt is not None:
             made = checks_of(receipt, "dbt")
             notes.leave(site.home, "dbt", made)
-            yield from repeated_events(context.assets_def, made, build.generation)
+            yield from repeated_events(context.assets_def, made, build.generation, of_columns())
             return
         site.say("dbt        building and testing the models")
         expectations.load_ahead()
         run = attempt(lambda: dbt.run_build(site.home, build.path(site.home), project))
         checks = attempt(lambda: dbt_checks(run.target, project / "target" / "manifest.json"))
         notes.leave(site.home, "dbt", checks)
-        yield from events_of(context.assets_def, run.target, build.generation)
+        yield from events_of(context.assets_def, run.target, build.generation, of_columns())
 
     return build_models
 

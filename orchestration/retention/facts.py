@@ -27,6 +27,7 @@ from orchestration.ingestion.archive import FOREVER
 from orchestration.ingestion.lake import manifests, quarantine_path
 from orchestration.ingestion.reports import refusals
 from orchestration.policy.schema import Policy
+from orchestration.proof.lineage import EVENTS
 from orchestration.retention import run_history
 from orchestration.retention.contact_notes import contact_notes, first_known
 from orchestration.retention.plan import Item, days_of, is_due
@@ -258,14 +259,18 @@ def _generations(home: Home) -> Iterator[Item]:
     name = None if current is None else current.generation
     for path in (*sorted(home.warehouse.glob("*.duckdb")), *sorted(home.evidence.glob("*/*.duckdb"))):
         keep = IN_FORCE if path.parent == home.warehouse and path.stem == name else None
-        yield Item("generations", path.relative_to(home.root).as_posix(), _as_of(home, path), 1, keep=keep)
+        yield Item("generations", path.relative_to(home.root).as_posix(), _as_of(home, path, path.stem), 1, keep=keep)
+    for path in sorted(home.evidence.glob(f"*/{EVENTS}")):
+        keep = IN_FORCE if path.parent.name == name else None
+        at = _as_of(home, path, path.parent.name)
+        yield Item("generations", path.relative_to(home.root).as_posix(), at, 1, keep=keep)
 
 
-def _as_of(home: Home, path: Path) -> datetime:
+def _as_of(home: Home, path: Path, generation: str) -> datetime:
     """T of a generation by its evidence; without any, when its file was written, which is later."""
     for name in ("inputs.json", "published.json"):
         try:
-            return datetime.fromisoformat(json.loads((home.evidence / path.stem / name).read_bytes())["as_of"])
+            return datetime.fromisoformat(json.loads((home.evidence / generation / name).read_bytes())["as_of"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
