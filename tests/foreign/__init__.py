@@ -1,0 +1,1 @@
+"""How much of dbt projects that nobody here wrote the proof can read. `python -m tests.foreign FOLDER`."""
