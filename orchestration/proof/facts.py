@@ -34,7 +34,7 @@ RETENTION_DAYS = Column("policy.scopes", "retention_days")
 SCOPE_BIT = Column("policy.scopes", "scope_bit")
 AS_OF_COLUMN = Column("meta.builds", "as_of")
 AS_OF = Const("instant", "as_of")
-NOW = Guard("now")  # of consents: in force at T
+NOW = "now"  # a guard of consents: in force at T, for a scope
 CONSENTS = "ledger.consent_events"
 IDENTITY = "identity."
 SENSITIVE = Const("text", "sensitive")
@@ -175,25 +175,25 @@ class Knowledge:
 
     def _is_in_force(self, factor: Factor) -> bool:
         """Does the row also have a consent to this scope that is in force now, whatever held when it was collected?"""
+        bits = [s for s, value in self.known.items() if s.lineage == factor.lineage and value.roles == {SCOPE_BIT}]
         return any(
-            symbol.lineage not in self.optional
-            and value.roles == {SCOPE_BIT}
-            and self._is_of_scope(symbol.lineage, factor.lineage)
-            and any(
-                atom.lineage in self._row_of(symbol.lineage) and NOW in self._at_now(atom) for atom in self.consents
-            )
-            for symbol, value in self.known.items()
+            guard.what == NOW and guard.value is not None and self.everywhere.same(guard.value, bit)
+            for atom in self.consents
+            if atom.lineage not in self.optional
+            for guard in self._at_now(atom)
+            for bit in bits
         )
 
     def _at_now(self, atom: Atom) -> frozenset[Guard]:
-        """NOW, where a consent without a reason against it holds from before T to after it."""
+        """NOW, and for which scope, where a consent without a reason against it holds from before T to after it."""
         here = self._row_of(atom.lineage or 0)
         mine = {symbol for symbol in self.known if symbol.lineage in here}
         has_none = any(fact.what == "null" and fact.left in mine for fact in self.facts)
         less = [(fact.left, fact.right) for fact in self.facts if fact.what == "less"]
         begins = any(low in mine and self._is_as_of(high) for low, high in less)
         ends = any(high in mine and self._is_as_of(low) for low, high in less)
-        return atom.guards | ({NOW} if has_none and begins and ends else frozenset())
+        bits = {Guard(NOW, s) for s in mine if self.known[s].roles == {SCOPE_BIT}}
+        return atom.guards | (bits if has_none and begins and ends else frozenset())
 
     def _is_as_of(self, term: object) -> bool:
         if isinstance(term, Symbol):
