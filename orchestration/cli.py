@@ -26,7 +26,7 @@ COMMANDS = {
     "explain": ("orchestration.evidence.commands_explain:explain", "Why one person is in a segment or not."),
     "diff": ("orchestration.evidence.commands_diff:diff", "Who joined and left between two generations, and why."),
     "replay": ("orchestration.evidence.commands_replay:replay", "Rebuild a generation as it was, and compare."),
-    "prove": ("orchestration.proof.commands:prove", "Prove that nothing lies where it may not."),
+    "prove": ("orchestration.proof.commands:prove", "Prove that nothing passes beside the gate, or leaks."),
     "lineage": (
         "orchestration.proof.lineage.commands:lineage",
         "What a column is made of, through which gates; where a field goes, and for what.",

@@ -38,6 +38,8 @@ from orchestration.ingestion.lake import source_totals
 from orchestration.ingestion.landing import deliveries
 from orchestration.policy.loader import SHIPPED, load_policy, policy_hash
 from orchestration.policy.schema import ConsentFeed, Feed, Policy
+from orchestration.proof.build import prove_build
+from orchestration.proof.checks import checks_of
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.checks import CheckResult, dbt_checks
 from orchestration.warehouse.content import content_hash
@@ -195,6 +197,8 @@ class Shop:
             con = connect(self.home, build.path(self.home), read_only=True)
             checks: list[CheckResult] = check_marts(con, self.policy, as_of=as_of)
             con.close()
+        with night.timed("proof"):
+            checks += checks_of(self.policy, prove_build(self.home, self.policy, self.keys, build, now=as_of).verdicts)
         with night.timed("release, publish"):
             release(self.home, build, [*dbt_checks(target, self.project / "target" / "manifest.json"), *checks])
             publish(self.home, build, now=as_of)

@@ -36,6 +36,7 @@ PARTS = {
     "verification of what is in force": ["orchestration.defs.warehouse:find_repeat"],
     "identity": ["orchestration.defs.identity:resolve_identities"],
     DBT: ["orchestration.defs.warehouse:dbt.run_build"],
+    "proof": ["orchestration.defs.proof:prove_build"],
     "great-expectations on marts": ["orchestration.defs.evidence:_check_marts"],
     "release and publication": ["orchestration.defs.evidence:_receipt", "orchestration.defs.warehouse:publish"],
     "exports": ["orchestration.defs.exports:export_generation"],

@@ -15,6 +15,7 @@ from orchestration.defs import (
     ingestion,
     jobs,
     policy,
+    proof,
     retention,
     schedules,
     sensors,
@@ -24,7 +25,7 @@ from orchestration.defs.resources import LOCK_WAIT_SECONDS, RefusingIOManager, b
 from orchestration.defs.site import Site
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # `backfill_policy` of an asset; dagster is pinned
-STAGES = (policy, ingestion, consent, identity, warehouse, evidence, exports, retention)
+STAGES = (policy, ingestion, consent, identity, warehouse, proof, evidence, exports, retention)
 
 
 def wall_clock() -> datetime:

@@ -52,10 +52,12 @@ def end_of_day(site: Site, key: str) -> datetime:
     return (start + timedelta(days=1)).astimezone(UTC)
 
 
-def moment(context: dg.AssetExecutionContext | dg.OpExecutionContext, site: Site) -> Moment:
+def moment(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext, site: Site
+) -> Moment:
     """T and now of this run, the same in every step of it: from its tags, its partition and its record."""
     tags = context.run.tags
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     if NOW_TAG in tags:
         now = _instant(tags[NOW_TAG], NOW_TAG)
     elif record is not None:

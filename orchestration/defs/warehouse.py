@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
-from orchestration.defs import notes
+from orchestration.defs import notes, proof
 from orchestration.defs.column_lineage import Lineages, lineages
 from orchestration.defs.dbt_results import events_of, repeated_events
 from orchestration.defs.evidence import mart_check_specs
@@ -34,6 +34,7 @@ def definitions(site: Site) -> dg.Definitions:
     project = prepare(site.home, site.policy, site.policy_dir)
     manifest = json.loads((project / "target" / "manifest.json").read_bytes())
     wanted = {("dbt", name) for name in wanted_of_dbt(manifest)} | {("marts", name) for name in mart_check_specs(site)}
+    wanted |= proof.wanted(site)
     return dg.Definitions(assets=[inputs(site, wanted), models(site, project, manifest), generation(site)])
 
 

@@ -27,6 +27,8 @@ REPORTS_OWN = {
     "consent": ("同意台账", "Consent ledger"),
     "warehouse": ("数仓", "Warehouse"),
     "marts": ("人群包", "Segments"),
+    "static": ("路径证明（SQL）", "Proof of every path (SQL)"),
+    "twins": ("无干扰证明（对照数据）", "Proof by worlds that differ"),
     "exports": ("导出文件", "Export files"),
     "written": ("已导出", "Exported"),
     "withheld": ("未导出", "Withheld"),

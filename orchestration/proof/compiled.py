@@ -1,5 +1,5 @@
 """The compiled project of a policy as it is now: what the last build left, where that is of this very project, or
-compiled for the purpose; and the file of inputs that goes with it, for what needs rows.
+compiled once and kept beside it; and the file of inputs that goes with it, for what needs rows.
 
 Not here: what is read out of it (`project.py`)."""
 
@@ -23,17 +23,20 @@ from orchestration.warehouse.prepare import prepare
 from orchestration.warehouse.relations import relations
 from orchestration.warehouse.stage import stage_aside
 
+KEPT = "compiled"  # beside the prepared project, whose folder is named by the hash of its files
 _DATABASE = re.compile(r'"[^"]+"\.(?="[^"]+"\."[^"]+")')
 
 
 def compiled_project(home: Home, policy: Policy, policy_dir: Path) -> Project:
     """The project of `policy` with its SQL. Nothing needs to be built: the columns of the sources are declared, and
     those of the models follow from their SQL. Hold the home's lock."""
-    project, target = prepare(home, policy, policy_dir), target_path(home)
-    if not is_compiled(home, project):
+    project = prepare(home, policy, policy_dir)
+    kept = project.parent / KEPT
+    target = next((found for found in (target_path(home), kept) if is_compiled(found, project)), None)
+    if target is None:
         with _empty(home) as file:
-            compile_project(home, file, project, target)
-    return read_project(target, declared_columns(policy))
+            compile_project(home, file, project, kept)
+    return read_project(target or kept, declared_columns(policy))
 
 
 def declared_columns(policy: Policy) -> Columns:

@@ -34,7 +34,6 @@ class Proof:
     seed: int
     is_full: bool
     searched: Mapping[str, Any] = field(default_factory=dict)  # by the canaries
-    notes: tuple[str, ...] = ()
 
     @property
     def is_proved(self) -> bool:
@@ -53,7 +52,6 @@ class Proof:
             "parts": {part: counted(of) for part, of in by_part(self.verdicts).items()},
             "verdicts": [as_json(verdict) for verdict in self.verdicts],
             "searched": dict(self.searched),
-            "notes": list(self.notes),
         }
 
 

@@ -6,63 +6,109 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from orchestration.policy.loader import policy_hash
 from orchestration.proof.canaries import SAMPLE, CanarySearch
+from orchestration.proof.compiled import compiled_project, sql_hash
 from orchestration.proof.evidence import Proof
+from orchestration.proof.project import Project
+from orchestration.proof.static import prove_statically
 from orchestration.proof.verdict import Part, Verdict
 from orchestration.retention.respond import Site
-from orchestration.warehouse.publish import last_in_force
+from orchestration.warehouse.publish import Published, last_in_force
 
 Say = Callable[[str], None]
+ALL: tuple[Part, ...] = ("static", "canaries")
 
 
 @dataclass(frozen=True)
 class Asked:
     """Which parts, from which seed, on a sample or on everybody; further folders for the canaries."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ALL
     seed: int = 1
     is_full: bool = False
     also: tuple[Path, ...] = ()
 
 
-def prove(site: Site, policy_dir: Path, asked: Asked, *, say: Say = lambda _: None) -> Proof:
+def prove(site: Site, policy_dir: Path, asked: Asked, *, now: datetime, say: Say = lambda _: None) -> Proof:
     """Raises AssentError where a part cannot be run at all; what is not proved is a verdict."""
-    verdicts: list[Verdict] = []
-    seconds: dict[str, float] = {}
-    searched: dict[str, Any] = {}
-    in_force = last_in_force(site.home)
     with site.home.lock():
-        for part in asked.parts:
+        return _Run(site, policy_dir, asked, now, say).proof()
+
+
+@dataclass
+class _Run:
+    """One run of the parts; the home's lock is held."""
+
+    site: Site
+    policy_dir: Path
+    asked: Asked
+    now: datetime
+    say: Say
+    searched: dict[str, Any] = field(default_factory=dict)
+
+    def proof(self) -> Proof:
+        parts: dict[Part, Callable[[], Sequence[Verdict]]] = {
+            "static": self._static, "canaries": self._canaries
+        }  # fmt: skip
+        verdicts: list[Verdict] = []
+        seconds: dict[str, float] = {}
+        if {"static", "twins"} & {*self.asked.parts}:
             start = time.monotonic()
-            if part == "canaries":
-                found, searched = _canaries(site, asked, say)
-                verdicts += found
+            self.say("project    the policy's models, as dbt compiles them")
+            assert self.project
+            seconds["compile"] = round(time.monotonic() - start, 3)
+        for part in self.asked.parts:
+            start = time.monotonic()
+            verdicts += parts[part]()
             seconds[part] = round(time.monotonic() - start, 3)
-    return Proof(
-        generation=None if in_force is None else in_force.generation,
-        policy_hash=policy_hash(site.policy, policy_dir),
-        sql_hash=None,
-        verdicts=tuple(verdicts),
-        seconds=seconds,
-        seed=asked.seed,
-        is_full=asked.is_full,
-        searched=searched,
-    )
+        return Proof(
+            generation=None if self.in_force is None else self.in_force.generation,
+            policy_hash=policy_hash(self.site.policy, self.policy_dir),
+            sql_hash=sql_hash(self.project) if "compile" in seconds else None,
+            verdicts=tuple(verdicts),
+            seconds=seconds,
+            seed=self.asked.seed,
+            is_full=self.asked.is_full,
+            searched=self.searched,
+        )
 
+    @cached_property
+    def in_force(self) -> Published | None:
+        return last_in_force(self.site.home)
 
-def _canaries(site: Site, asked: Asked, say: Say) -> tuple[Sequence[Verdict], dict[str, Any]]:
-    search = CanarySearch(site, seed=asked.seed, sample=None if asked.is_full else SAMPLE, also=asked.also)
-    found = search.run(lambda line: say(f"canaries   {line}"))
-    return found.verdicts(), {
-        "files": sum(found.files.values()),
-        "bytes": found.bytes,
-        "looked_for": {kind: {"looked_for": n, "known": found.known[kind]} for kind, n in found.looked_for.items()},
-        "only_bytes": found.unreadable,
-        "not_searched": found.not_searched,
-        "controls": {"planted": found.control_planted, "missed": len(found.control_missed)},
-    }
+    @cached_property
+    def as_of(self) -> datetime:
+        """T of the generation in force; before the first, the time of now."""
+        return self.now if self.in_force is None else self.in_force.as_of
+
+    @cached_property
+    def project(self) -> Project:
+        return compiled_project(self.site.home, self.site.policy, self.policy_dir)
+
+    def _static(self) -> Sequence[Verdict]:
+        self.say("static     every path from a personal source to what is exposed")
+        return prove_statically(self.project, self.site.policy, as_of=self.as_of)
+
+    def _canaries(self) -> Sequence[Verdict]:
+        sample = None if self.asked.is_full else SAMPLE
+        search = CanarySearch(self.site, seed=self.asked.seed, sample=sample, also=self.asked.also)
+        found = search.run(lambda line: self.say(f"canaries   {line}"))
+        looked_for = {
+            kind: {"looked_for": number, "known": found.known[kind]} for kind, number in found.looked_for.items()
+        }
+        self.searched = {
+            "files": sum(found.files.values()),
+            "bytes": found.bytes,
+            "looked_for": looked_for,
+            "only_bytes": found.unreadable,
+            "not_searched": found.not_searched,
+            "controls": {"planted": found.control_planted, "missed": len(found.control_missed)},
+        }
+        return found.verdicts()

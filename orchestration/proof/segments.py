@@ -271,6 +271,10 @@ class Mart:
             )
             return Failure(f"{said} may not use", path, f"Use fields of: {', '.join(self.purpose.categories)}")
         declared = {one.name: one.category for one in self.segment.columns}.get(column)
+        if declared is None:
+            said = f"{self.name}.{column} tells {source}, and is to tell of the person's consent only"
+            remedy = f"Show it as a column of its own: `columns:` in segments.yaml, `shows:` of {self.purpose.name}"
+            return Failure(said, path, remedy)
         if rule.category == "sensitive" and declared != "sensitive":
             said = f"{self.name}.{column} tells {source}, which is sensitive, and is declared {declared}"
             return Failure(said, path, "Declare the column `category: sensitive`, or do not use the field")

@@ -32,9 +32,9 @@ def target_path(home: Home) -> Path:
     return home.tmp / "dbt" / "target"
 
 
-def is_compiled(home: Home, project: Path) -> bool:
-    """Whether the SQL in `target_path` is what dbt made of this very project, and not of another."""
-    note = target_path(home) / PROJECT_NOTE
+def is_compiled(target: Path, project: Path) -> bool:
+    """Whether the SQL in `target` is what dbt made of this very project, and not of another, or of half of it."""
+    note = target / PROJECT_NOTE
     return note.is_file() and note.read_text(encoding="utf-8") == project.parent.name
 
 

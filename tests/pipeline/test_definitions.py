@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from orchestration.defs import proof
 from orchestration.defs.assembly import assemble
 from orchestration.defs.evidence import mart_check_specs
 from orchestration.defs.failures import attempt
@@ -24,7 +25,9 @@ from orchestration.defs.schedules import consent_table_schedules
 from orchestration.defs.site import Site
 from orchestration.errors import AssentError, HomeError
 from orchestration.home import Home
+from orchestration.proof.checks import SENTENCES
 from orchestration.settings import Settings
+from orchestration.warehouse.gate import REQUIRED_STAGES
 from tests.pipeline.conftest import AS_OF
 
 STAGES = {"policy", "ingestion", "consent", "identity", "warehouse", "exports", "evidence", "retention"}
@@ -99,6 +102,16 @@ def test_mart_checks_are_those_that_great_expectations_makes(site: Site) -> None
         for expected in mart_suite(site.policy, segment, at)
     }
     assert set(mart_check_specs(site)) == made
+
+
+def test_every_mart_is_proved_by_both_parts_before_the_release(definitions: dg.Definitions, site: Site) -> None:
+    """What a repeat of a build wants of its receipt is what a build checks."""
+    graph = definitions.resolve_asset_graph()
+    blocking = {key for key in graph.asset_check_keys if graph.get(key).blocking}
+    marts = [site.key("marts", segment.name) for segment in site.policy.segments.segments]
+    assert {dg.AssetCheckKey(mart, sentence) for mart in marts for sentence in SENTENCES.values()} <= blocking
+    assert len(proof.wanted(site)) == len(SENTENCES) * len(marts) > 10
+    assert {stage for stage, _ in proof.wanted(site)} <= REQUIRED_STAGES
 
 
 def test_asset_prefix_and_upstream_assets_are_the_companys(landed: Path) -> None:

@@ -20,14 +20,14 @@ from orchestration.warehouse import publish as publishing
 from orchestration.warehouse.build import Build, warehouse_file
 from orchestration.warehouse.checks import CheckResult, dbt_checks, totals
 from orchestration.warehouse.content import content_hash, hash_tables
-from orchestration.warehouse.gate import NotReleasedError, receipt_path, release
+from orchestration.warehouse.gate import REQUIRED_STAGES, NotReleasedError, receipt_path, release
 from orchestration.warehouse.publish import connect_published, publish, published
 from orchestration.warehouse.relations import relations
 from orchestration.warehouse.stage import stage_inputs
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = AS_OF + timedelta(hours=2)
-GOOD = [CheckResult("dbt", "no segment is empty", True), CheckResult("marts", "no phone in it", True)]
+GOOD = [CheckResult(stage, "what it checks is good", True) for stage in sorted(REQUIRED_STAGES)]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def put_in_force(home: Home, build: Build, *, kept: int = 3) -> bool:
 
 def test_gate_refuses_without_checks(home: Home) -> None:
     build = make_build(home)
-    for checks in ([], GOOD[:1], GOOD[1:]):
+    for checks in ([], *(GOOD[:n] + GOOD[n + 1 :] for n in range(len(GOOD)))):
         with pytest.raises(NotReleasedError, match="no checks were made"):
             release(home, build, checks)
     assert not receipt_path(home, build).exists()
@@ -64,14 +64,14 @@ def test_gate_refuses_without_checks(home: Home) -> None:
 def test_gate_refuses_a_failed_check_and_takes_the_receipt_back(home: Home) -> None:
     build = make_build(home)
     release(home, build, GOOD)
-    with pytest.raises(NotReleasedError, match=r"1 of 7 checks failed: everyone consented \(4 rows\)"):
+    with pytest.raises(NotReleasedError, match=rf"1 of {len(GOOD) + 5} checks failed: everyone consented \(4 rows\)"):
         release(home, build, [*GOOD, CheckResult("dbt", "everyone consented", False, "error", "4 rows")])
     assert not receipt_path(home, build).exists()
 
 
 def test_gate_counts_a_warning_but_does_not_block(home: Home) -> None:
     receipt = release(home, make_build(home), [*GOOD, CheckResult("dbt", "few late rows", False, "warn")])
-    assert (receipt.checks_passed, receipt.checks_failed) == (6, 1)
+    assert (receipt.checks_passed, receipt.checks_failed) == (len(GOOD) + 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,14 @@ from orchestration.policy.loader import FILES, SHIPPED, load_policy
 from orchestration.warehouse import gate, repeat, stage
 from orchestration.warehouse.build import Build, warehouse_file
 from orchestration.warehouse.checks import CheckResult
-from orchestration.warehouse.gate import release
+from orchestration.warehouse.gate import REQUIRED_STAGES, release
 from orchestration.warehouse.publish import publish, published, release_path
 from orchestration.warehouse.repeat import checks_of, find_repeat, repeated
 from orchestration.warehouse.stage import stage_inputs
 from tests.ledger_places import ANNE, grant
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
-CHECKS = [CheckResult("dbt", "no segment is empty", True), CheckResult("marts", "no phone in it", True)]
+CHECKS = [CheckResult(stage, "what it checks is good", True) for stage in sorted(REQUIRED_STAGES)]
 WANTED = {(check.stage, check.name) for check in CHECKS}
 LAKE_FILE = "web/day=2026-10-31/batch.parquet"
 
@@ -106,7 +106,7 @@ def test_repeat_of_the_generation_in_force_is_found_and_noted(world: World) -> N
     assert find_repeat(world.home, build, WANTED)
     receipt = repeated(world.home, build)
     assert receipt is not None
-    assert checks_of(receipt, "dbt") + checks_of(receipt, "marts") == CHECKS
+    assert [check for stage in sorted(REQUIRED_STAGES) for check in checks_of(receipt, stage)] == CHECKS
     assert publish(world.home, build, now=AS_OF), "it is in force"
     assert not list(world.home.building.iterdir())
 
