@@ -57,7 +57,7 @@ def built_lineage(home: Home, project: Path, policy: Policy) -> Lineage | None:
     SQL of it cannot be followed. Of that the proof tells, and nothing is released."""
     file = project.parent / FILE
     kept = _kept(file)
-    if kept is not None or not is_compiled(home, project):
+    if kept is not None or not is_compiled(target_path(home), project):
         return kept
     lineage = None
     with contextlib.suppress(LineageUnknownError, ProjectUnreadableError):
