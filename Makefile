@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help install run dev test test-slow test-worlds lint bench bench-erasure bench-gate bench-identity \
-	bench-ingestion bench-ledger bench-nightly bench-run bench-signals fuzz constraints clean
+	bench-ingestion bench-ledger bench-nightly bench-proof bench-run bench-signals fuzz constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench-ingestion: $(VENV)/.dev ## Time the ingestion of 5 M lines beside DuckDB's
 
 bench-nightly: $(VENV)/.dev ## What of a night's work grows with history: 20,000 touchpoints a day over 30 to 240 days
 	$(BIN)/python -m tests.bench_nightly
+
+bench-proof: $(VENV)/.dev ## CPU time of the static proof for up to 500 generated models, and how it grows
+	$(BIN)/python -m tests.bench_proof
 
 bench-run: install ## Tell where the seconds of a run on an unchanged home go
 	$(BIN)/python -m tests.bench_run

@@ -148,7 +148,9 @@ def prove(
 def _model(name: str, sql: str, names: set[str]) -> Relation:
     reads = tuple(sorted(other for other in names if f"{other} " in f"{sql} ".replace("\n", " ").replace(")", " ")))
     meta = {"people": {"category": "count"}, "segment": {"category": "code"}, "reason": {"category": "code"}}
-    return Relation(name, "model", name.partition(".")[0], sql=sql, reads=reads, column_meta=meta)
+    kind = "table" if name in MODELS else "view"
+    layer = name.partition(".")[0]
+    return Relation(name, "model", layer, sql=sql, reads=reads, column_meta=meta, materialized=kind)
 
 
 def _in_order(models: list[Relation]) -> list[Relation]:

@@ -39,6 +39,7 @@ _SELECT = {
 _JOIN = {"this", "side", "kind", "method", "on", "using"}
 _TABLE = {"this", "db", "catalog", "alias"}
 _SET_OPERATION = {"with_", "this", "expression", "distinct", "by_name", "order", "limit", "offset"}
+_PLAIN_UNION = {"this", "expression", "distinct", "by_name"}
 _GROUP = {"expressions", "all"}
 _GENERATORS = (exp.GenerateSeries, exp.GenerateDateArray, exp.Explode, exp.Unnest)
 _NAME_COLUMNS = "Name the columns, one by one"
@@ -92,14 +93,27 @@ def rows_of(node: exp.Expr, query: Query, ctes: Mapping[str, Rows], parent: Bloc
 
 def _set_operation(node: exp.SetOperation, query: Query, ctes: Mapping[str, Rows], parent: Block | None) -> Rows:
     _refuse(node, _SET_OPERATION, query)
-    left, right = (rows_of(part, query, ctes, parent) for part in (node.this, node.expression))
     if node.args.get("limit") is not None or node.args.get("offset") is not None:
         query.missing("LIMIT on a union", "Put the union into a CTE and limit that")
+    by_name = bool(node.args.get("by_name"))
+    parts = _branches(node, by_name=by_name) if isinstance(node, exp.Union) else [node.this, node.expression]
+    branches = [rows_of(part, query, ctes, parent) for part in parts]
+    if not by_name and len({len(branch.columns) for branch in branches if branch.columns}) > 1:
+        query.missing("a union of unequal columns", _NAME_COLUMNS)
     if isinstance(node, exp.Union):
-        if not node.args.get("by_name") and len(left.columns) != len(right.columns) and left.columns and right.columns:
-            query.missing("a union of unequal columns", _NAME_COLUMNS)
-        return united(left, right, by_name=bool(node.args.get("by_name")), counter=query.counter)
-    return told_apart(left, right)
+        return united(branches, by_name=by_name, counter=query.counter)
+    return told_apart(*branches)
+
+
+def _branches(node: exp.Expr, *, by_name: bool) -> list[exp.Expr]:
+    """The branches of a chain of unions of one kind, to be read at once: else each would read all those before it."""
+    found: list[exp.Expr] = []
+    while isinstance(node, exp.Union) and bool(node.args.get("by_name")) == by_name:
+        if found and any(value for name, value in node.args.items() if name not in _PLAIN_UNION):
+            break
+        found.append(node.expression)
+        node = node.this
+    return [node, *reversed(found)]
 
 
 def _with(node: exp.Expr, query: Query, ctes: Mapping[str, Rows], parent: Block | None) -> Mapping[str, Rows]:

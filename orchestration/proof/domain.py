@@ -168,7 +168,4 @@ def seen(values: Iterable[Value], why: Why) -> Indirect:
 
 
 def union(sets: Iterable[frozenset[T]]) -> frozenset[T]:
-    found: frozenset[T] = frozenset()
-    for one in sets:
-        found = found | one if found else one
-    return found
+    return frozenset().union(*sets)

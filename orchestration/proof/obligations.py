@@ -17,6 +17,7 @@ from orchestration.proof.verdict import Failure, Verdict
 from orchestration.retention.places import RETENTION, Place, inventory
 
 WAREHOUSE = "warehouse"
+_KEPT_NOWHERE = ("view", "ephemeral")  # a query, not rows
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Endings:
         """Every personal relation on the way is kept by a rule, column by column."""
         tables = {} if self.place is None else self.place.tables or {}
         for one in sorted(analysis.above(name)):
-            if not is_personal(one):
+            if not is_personal(one) or analysis.project[one].materialized in _KEPT_NOWHERE:
                 continue
             columns = set(analysis.rows(one).columns)
             missing = sorted(columns - tables.get(one, frozenset())) if one in tables else ["the table"]

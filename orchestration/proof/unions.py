@@ -30,27 +30,27 @@ from orchestration.proof.facts import INNER, Closure, is_cut, is_touchpoint, own
 _KINDS = ("scope", "consent", "retention", "sum")
 
 
-def united(left: Rows, right: Rows, *, by_name: bool, counter: Counter) -> Rows:
-    """UNION: rows of either. A column that one branch lacks is empty there."""
+def united(given: Sequence[Rows], *, by_name: bool, counter: Counter) -> Rows:
+    """UNION: rows of any of them. A column that one branch lacks is empty there."""
     lineage = counter()
-    names = list(left.columns)
-    other = dict(right.columns) if by_name else dict(zip(names, right.columns.values(), strict=False))
-    names += [name for name in other if name not in left.columns]
+    names = list(given[0].columns)
+    each = [dict(r.columns) if by_name else dict(zip(names, r.columns.values(), strict=False)) for r in given]
+    names = list(dict.fromkeys(name for columns in each for name in columns))
     empty = Value(is_null=True, is_count=True)
     branches = [
         _Branch(rows, {name: columns.get(name, empty) for name in names}, lineage)
-        for rows, columns in ((left, dict(left.columns)), (right, other))
+        for rows, columns in zip(given, each, strict=True)
     ]
     columns = {name: _either([b.columns[name] for b in branches], branches, Symbol(lineage, name)) for name in names}
     return Rows(
         columns=columns,
         atoms=_shared([branch.atoms(branch.rows.atoms) for branch in branches]),
-        facts=branches[0].facts() & branches[1].facts(),
+        facts=frozenset.intersection(*(branch.facts() for branch in branches)),
         lineages=(lineage,),
-        influences=left.influences | right.influences,
-        anchors=frozenset({lineage}) if left.anchors and right.anchors else frozenset(),
-        is_grouped=left.is_grouped and right.is_grouped,
-        keys=left.keys | right.keys,
+        influences=union(rows.influences for rows in given),
+        anchors=frozenset({lineage}) if all(rows.anchors for rows in given) else frozenset(),
+        is_grouped=all(rows.is_grouped for rows in given),
+        keys=union(rows.keys for rows in given),
     )
 
 
@@ -112,7 +112,7 @@ class _Branch:
         own = atom.is_own and not is_cut(atom.source) and (not is_touchpoint(atom.source) or len(self._owners) == 1)
         return atom._replace(lineage=None if atom.lineage is None else self.lineage, is_own=own, guards=guards)
 
-    @property
+    @cached_property
     def _owners(self) -> frozenset[int]:
         return owners_of(self.rows.atoms.union(*(value.atoms for value in self.columns.values())))
 
