@@ -29,6 +29,7 @@ from orchestration.proof.facts import CONSENTS, Knowledge, counted, kept, left_o
 from orchestration.proof.functions import is_aggregate
 from orchestration.proof.grouping import Groups
 from orchestration.proof.predicates import is_true
+from orchestration.proof.remedies import JOINS, NAME_COLUMNS, of_table, remedy
 from orchestration.proof.rename import read_again
 from orchestration.proof.unions import told_apart, united
 
@@ -42,7 +43,6 @@ _SET_OPERATION = {"with_", "this", "expression", "distinct", "by_name", "order",
 _PLAIN_UNION = {"this", "expression", "distinct", "by_name"}
 _GROUP = {"expressions", "all"}
 _GENERATORS = (exp.GenerateSeries, exp.GenerateDateArray, exp.Explode, exp.Unnest)
-_NAME_COLUMNS = "Name the columns, one by one"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Query:
     counter: Counter = field(default_factory=Counter)
     unresolved: list[Unresolved] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)  # CTEs of which nothing is known: said once, not of each column
 
     def missing(self, construct: str, remedy: str) -> None:
         found = Unresolved(construct, self.relation, remedy)
@@ -87,7 +88,7 @@ def rows_of(node: exp.Expr, query: Query, ctes: Mapping[str, Rows], parent: Bloc
         return _set_operation(node, query, _with(node, query, ctes, parent), parent)
     if isinstance(node, exp.Table):
         return rows_of(exp.select("*").from_(node), query, ctes, parent)
-    query.missing(f"`{node.key}`", "Write one SELECT")
+    query.missing(f"`{_word(node)}`", remedy(_word(node), "Write one SELECT"))
     return Rows({})
 
 
@@ -99,7 +100,7 @@ def _set_operation(node: exp.SetOperation, query: Query, ctes: Mapping[str, Rows
     parts = _branches(node, by_name=by_name) if isinstance(node, exp.Union) else [node.this, node.expression]
     branches = [rows_of(part, query, ctes, parent) for part in parts]
     if not by_name and len({len(branch.columns) for branch in branches if branch.columns}) > 1:
-        query.missing("a union of unequal columns", _NAME_COLUMNS)
+        query.missing("a union of unequal columns", NAME_COLUMNS)
     if isinstance(node, exp.Union):
         return united(branches, by_name=by_name, counter=query.counter)
     return told_apart(*branches)
@@ -122,6 +123,8 @@ def _with(node: exp.Expr, query: Query, ctes: Mapping[str, Rows], parent: Block 
         return ctes
     if found.args.get("recursive"):
         query.missing("WITH RECURSIVE", "Write the steps as models of their own, or resolve them before dbt")
+        query.lost |= {cte.alias.lower() for cte in found.expressions}
+        return {**ctes, **{cte.alias.lower(): Rows({}) for cte in found.expressions}}
     known = dict(ctes)
     for cte in found.expressions:
         rows = rows_of(cte.this, query, known, parent)
@@ -135,7 +138,7 @@ def _named(rows: Rows, alias: exp.Expr | None, query: Query) -> Rows:
     if not names:
         return rows
     if len(names) > len(rows.columns):
-        query.missing("an alias with more columns than its table", _NAME_COLUMNS)
+        query.missing("an alias with more columns than its table", NAME_COLUMNS)
     columns = dict(zip(names, rows.columns.values(), strict=False))
     rest = list(rows.columns.items())[len(names) :]
     return replace(rows, columns={**columns, **dict(rest)})
@@ -145,8 +148,14 @@ def _refuse(node: exp.Expr, allowed: set[str], query: Query) -> None:
     """Whatever part of a clause has no rule is unresolved."""
     for name, value in node.args.items():
         if value and name not in allowed:
-            word = value.key if isinstance(value, exp.Expr) else name.rstrip("_")
-            query.missing(f"`{word.upper()}` in {node.key.upper()}", "Write it with joins, WHERE, GROUP BY and windows")
+            part = value[0] if isinstance(value, list) else value
+            word = _word(part) if isinstance(part, exp.Expr) else name.rstrip("_")
+            otherwise = "Write it with joins, WHERE, GROUP BY and windows"
+            query.missing(f"`{word.upper()}` in {node.key.upper()}", remedy(word, otherwise))
+
+
+def _word(node: exp.Expr) -> str:
+    return "unpivot" if isinstance(node, exp.Pivot) and node.args.get("unpivot") else node.key
 
 
 @dataclass
@@ -158,6 +167,7 @@ class Block:
     parent: Block | None = None
     tables: dict[str, dict[str, Value]] = field(default_factory=dict)
     merged: dict[str, Value] = field(default_factory=dict)  # columns of USING, which have no table
+    lost: set[str] = field(default_factory=set)  # tables of FROM of which nothing is known
     parts: list[Rows] = field(default_factory=list)
     atoms: frozenset[Atom] = frozenset()
     facts: Facts = frozenset()
@@ -189,6 +199,8 @@ class Block:
             found = block._find(names, node)
             if found is not None:
                 return found
+            if block.lost:
+                return Value()  # it may be of a table that was found unresolved
             block = block.parent
         return self.unresolved(f"`{node.sql('duckdb')}`", _whole_row(self, names))
 
@@ -286,7 +298,9 @@ class Block:
         _refuse(join, _JOIN, self.query)
         kind = _kind(join)
         if kind is None:
-            self.query.missing(f"`{join.sql('duckdb').split(' ON ')[0][:40]}`", "Write an inner, left or semi join")
+            word = str(join.args.get("method") or "").lower()
+            self.query.missing(f"`{join.sql('duckdb').split(' ON ')[0][:40]}`", remedy(word, JOINS))
+            self._lose(join.alias_or_name.lower())
             return
         alias, rows = self._read(join.this, kind, _conjuncts(join.args.get("on")))
         using = [column.name.lower() for column in join.args.get("using") or ()]
@@ -382,19 +396,28 @@ class Block:
             rows = rows_of(inner, self.query, self.ctes, self)
             alias = node.args.get("alias")
             name = node.alias.lower() or f"subquery {len(self.parts)}"
+            if not rows.columns:
+                return self._lose(name)
             return name, read_again(_named(rows, alias, self.query), self.query.counter)
         if isinstance(node, exp.Values):
             return self._values(node)
         if isinstance(node, exp.Unnest):
             return self._generated(node, node)
         self.query.missing(f"`{node.sql('duckdb')[:60]}` in FROM", "Read a ref(), a source() or a subquery")
-        return f"unknown {len(self.parts)}", Rows({})
+        return self._lose(f"unknown {len(self.parts)}")
+
+    def _lose(self, alias: str) -> tuple[str, Rows]:
+        """A table of FROM of which nothing is known, which has been said."""
+        self.lost.add(alias)
+        return alias, Rows({})
 
     def _table(self, node: exp.Table, join: str, predicates: tuple[exp.Expr, ...]) -> tuple[str, Rows]:
         _refuse(node, _TABLE, self.query)
         name = node.name.lower()
         alias = node.alias.lower() or name
         if not node.db and not node.catalog and name in self.ctes and isinstance(node.this, exp.Identifier):
+            if name in self.query.lost:
+                return self._lose(alias)
             rows = _named(self.ctes[name], node.args.get("alias"), self.query)
             return alias, read_again(rows, self.query.counter)
         if isinstance(node.this, _GENERATORS):
@@ -403,10 +426,9 @@ class Block:
         is_ours = not node.catalog or not self.query.database or node.catalog == self.query.database
         if not isinstance(node.this, exp.Identifier) or full not in self.query.tables or not is_ours:
             written = node.sql("duckdb")[:60]
-            self.query.missing(
-                f"`{written}`, which is no model or source", "Read it by ref() or source(); declare it first"
-            )
-            return alias, Rows({})
+            function = "" if isinstance(node.this, exp.Identifier) else _name(node.this)
+            self.query.missing(f"`{written}`, which is no model or source", of_table(function, full.lstrip(".")))
+            return self._lose(alias)
         if full not in self.query.allowed:
             self.query.missing(
                 f"`{full}`, written as a name", "Read it by ref() or source(), so that dbt knows the path"
@@ -425,7 +447,7 @@ class Block:
         given = table.args.get("alias")
         parts = [part for part in parts_of(node) if part is not given]
         value = replace(combined(evaluate(part, self) for part in parts), strict=frozenset())
-        rows = Rows({node.key: value}, atoms=value.atoms, lineages=(1,), is_grouped=True)
+        rows = Rows({_generator(node): value}, atoms=value.atoms, lineages=(1,), is_grouped=True)
         alias = table.alias.lower() or f"generated {len(self.parts)}"
         return alias, read_again(_named(rows, given, self.query), self.query.counter)
 
@@ -518,20 +540,19 @@ class Block:
         _refuse(star, {"except_", "replace", "rename"}, self.query)
         left_out = {column.name.lower() for column in star.args.get("except_") or ()}
         replaced = {e.alias.lower(): e.this for e in star.args.get("replace") or ()}
-        if star.args.get("rename"):
-            self.query.missing("`* RENAME`", _NAME_COLUMNS)
+        renamed = {e.this.name.lower(): e.alias.lower() for e in star.args.get("rename") or ()}
         chosen = {table: self.tables.get(table, {})} if table else self.tables
-        if table and table not in self.tables:
-            self.query.missing(f"`{table}.*` of no table here", _NAME_COLUMNS)
+        if table and table not in self.tables and table not in self.lost:
+            self.query.missing(f"`{table}.*` of no table here", NAME_COLUMNS)
         given: set[str] = set()
         for alias, columns in chosen.items():
-            if not columns:
-                self.query.missing(f"`*` of `{alias}`, whose columns are not known", _NAME_COLUMNS)
+            if not columns and alias not in self.lost:
+                self.query.missing(f"`*` of `{alias}`, whose columns are not known", NAME_COLUMNS)
             for name, value in columns.items():
                 if name in left_out or (name in self.merged and name in given and not table):
                     continue
                 given.add(name)
-                yield name, evaluate(replaced[name], self) if name in replaced else value
+                yield renamed.get(name, name), evaluate(replaced[name], self) if name in replaced else value
 
     def _after(self, node: exp.Select, columns: dict[str, Value], groups: Groups | None) -> None:
         having, qualify = node.args.get("having"), node.args.get("qualify")
@@ -568,7 +589,7 @@ class Block:
 
     def _ordering(self, key: exp.Expr, columns: dict[str, Value]) -> list[Value]:
         """What a key of ORDER BY tells: a column of the result by name or place, all of them, or an expression."""
-        if isinstance(key, exp.Literal) or (isinstance(key, exp.Column) and key.name.lower() == "all"):
+        if isinstance(key, exp.Literal) or (isinstance(key, exp.Column | exp.Var) and key.name.lower() == "all"):
             return list(columns.values())
         if isinstance(key, exp.Column) and not key.table and key.name.lower() in columns:
             return [columns[key.name.lower()]]
@@ -596,6 +617,17 @@ class Block:
         symbols = visible(rows)
         pending = frozenset((when, fact) for when, fact in self.pending if kept(frozenset({fact}), symbols))
         return replace(rows, facts=kept(self.facts, symbols), pending=pending)
+
+
+def _generator(node: exp.Expr) -> str:
+    """The name that DuckDB gives the column of a table function."""
+    if isinstance(node, exp.GenerateSeries):
+        return "range" if node.args.get("is_end_exclusive") else "generate_series"
+    return "unnest" if isinstance(node, exp.Unnest | exp.Explode) else node.key
+
+
+def _name(function: exp.Expr) -> str:
+    return function.name if isinstance(function, exp.Anonymous) else str(function.sql_names()[0])
 
 
 def _show(columns: dict[str, Value], name: str, value: Value) -> None:

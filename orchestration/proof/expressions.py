@@ -33,6 +33,7 @@ from orchestration.proof.domain import (
 )
 from orchestration.proof.facts import AS_OF, AS_OF_COLUMN, counted, of_others, unsure
 from orchestration.proof.functions import is_aggregate, is_count, is_known, is_sum
+from orchestration.proof.remedies import remedy
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,13 @@ def evaluate(node: exp.Expr, scope: Scope) -> Value:
     if is_aggregate(node):
         return aggregated(node, scope)
     if isinstance(node, exp.Func | exp.Anonymous) and not is_known(node):
-        return scope.unresolved(
-            f"the function {_name(node)}()", "Use a function of DuckDB whose result depends on its arguments alone"
-        )
+        otherwise = "Use a function of DuckDB whose result depends on its arguments alone, or write out what it does"
+        return scope.unresolved(f"the function {_name(node)}()", remedy(_name(node), otherwise))
     if isinstance(node, _PLAIN):
         value = combined(evaluate(part, scope) for part in parts_of(node))
         # only operators are null wherever an operand is: concat(), greatest() and many others are not
         return value if _is_operator(node) else replace(value, strict=frozenset())
-    return scope.unresolved(f"`{node.key}`", "Write it with plain operators, CASE and functions")
+    return scope.unresolved(f"`{node.key}`", remedy(node.key, "Write it with plain operators, CASE and functions"))
 
 
 def _is_operator(node: exp.Expr) -> bool:

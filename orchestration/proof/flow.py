@@ -14,6 +14,7 @@ from orchestration.proof.blocks import Query, Read, rows_of
 from orchestration.proof.domain import Column, How, Rows, Value, Why
 from orchestration.proof.expressions import Unresolved
 from orchestration.proof.project import Project, Relation
+from orchestration.proof.remedies import remedy
 
 __all__ = ["Column", "Edge", "Flow", "Read", "Unresolved", "flow_of", "flows"]
 
@@ -84,7 +85,10 @@ def _parsed(relation: Relation, query: Query) -> exp.Expr | None:
         return None
     if len(trees) == 1 and isinstance(trees[0], exp.Query):
         return trees[0]
-    query.missing("something else than one SELECT", "Write one SELECT; several are CTEs of it")
+    said = trees[0].key if len(trees) == 1 else ""
+    word = "unpivot" if said == "pivot" and trees[0].args.get("unpivot") else said
+    what = f"`{word.upper()}` as a statement" if remedy(word, "") else "something else than one SELECT"
+    query.missing(what, remedy(word, "Write one SELECT; several are CTEs of it"))
     return None
 
 

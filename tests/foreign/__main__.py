@@ -8,12 +8,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlglot
 from sqlglot import exp
 
 from orchestration.proof.flow import Unresolved, flows
 from orchestration.proof.project import Project, Relation
-from tests.foreign.columns import Guess, read_columns
+from tests.foreign.columns import Guess, parsed, read_columns
 from tests.foreign.render import Rendered, render_project
 
 MOST_GUESSES = 5  # rounds in which columns that no table is known to have are looked for in the next
@@ -72,7 +71,7 @@ def as_project(rendered: Rendered, guess: Guess) -> Project:
 
 
 def _reads(sql: str) -> set[str]:
-    tables = sqlglot.parse_one(sql, dialect="duckdb").find_all(exp.Table)
+    tables = parsed(sql).find_all(exp.Table)
     return {f"{table.db}.{table.name}".lower() for table in tables if table.db}
 
 

@@ -20,7 +20,7 @@ def read_columns(
 ) -> dict[str, tuple[str, ...]]:
     """Table → columns, of every table that a model reads and no model makes. A column of a join that is named without
     its table is taken for one of the first table that may have it where it is in `guess`."""
-    trees = {f"models.{name}": sqlglot.parse_one(sql, dialect="duckdb") for name, sql in models.items()}
+    trees = {f"models.{name}": parsed(sql) for name, sql in models.items()}
     asked: Asked = {name: set(columns) for name, columns in declared.items()}
     handed: dict[str, set[str]] = {}
     for name, tree in trees.items():
@@ -30,6 +30,14 @@ def read_columns(
         handed[name] = set(_tables(root)) if root is not None else set()
     _hand_on(trees, asked, handed)
     return {table: tuple(sorted(columns)) for table, columns in asked.items() if table not in trees}
+
+
+def parsed(sql: str) -> exp.Expr:
+    """The tree of a model; an empty query where it cannot be parsed."""
+    try:
+        return sqlglot.parse_one(sql, dialect="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return exp.select("1")
 
 
 def _hand_on(trees: Mapping[str, exp.Expr], asked: Asked, handed: Mapping[str, set[str]]) -> None:
