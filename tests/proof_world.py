@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from orchestration.policy.loader import load_policy
 from orchestration.policy.schema import Policy
+from orchestration.proof.analysis import Analysis
 from orchestration.proof.project import Project, Relation
 from orchestration.proof.static import prove_statically
 from orchestration.proof.verdict import Verdict
@@ -141,8 +143,14 @@ def prove(
     unnamed: frozenset[str] = frozenset(),
 ) -> Verdict:
     """The static verdict on one relation."""
-    found = prove_statically(project(models, unnamed=unnamed), policy or load_policy(), as_of=NOW)
+    whole = project(models, unnamed=unnamed)
+    found = prove_statically(whole, policy or load_policy(), as_of=NOW, like=None if policy else _as_it_is())
     return next(verdict for verdict in found if verdict.relation == relation)
+
+
+@functools.cache
+def _as_it_is() -> Analysis:
+    return Analysis.of(project(), load_policy())
 
 
 def _model(name: str, sql: str, names: set[str]) -> Relation:

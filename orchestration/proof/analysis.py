@@ -16,7 +16,7 @@ from orchestration.proof.facts import PERMIT, is_touchpoint
 from orchestration.proof.flow import evaluated
 from orchestration.proof.project import Project, Relation
 from orchestration.proof.sources import cut_rows, source_rows
-from orchestration.retention.places import inventory
+from orchestration.retention.places import Place, inventory
 
 MARTS, GOVERNANCE = "marts", "governance"
 INSIDE = ("staging", "intermediate")  # layers that nobody outside reads
@@ -33,17 +33,36 @@ class Analysis:
     policy: Policy
     told: dict[str, Rows] = field(default_factory=dict)  # model → what its own SQL tells
     queries: dict[str, Query] = field(default_factory=dict)
+    tables: dict[str, Rows] = field(default_factory=dict)  # as others read them
 
     @classmethod
-    def of(cls, project: Project, policy: Policy) -> Analysis:
-        """Reads every model once, each after those that it reads."""
+    def of(cls, project: Project, policy: Policy, like: Analysis | None = None) -> Analysis:
+        """Reads every model once, each after those that it reads. What is as in another analysis of the same policy,
+        with all that it reads, is taken from there."""
         found = cls(project, policy)
-        tables = {r.name: source_rows(r.name, r.columns) for r in project if r.kind == "source"}
-        for relation in project.models:
-            query, rows = evaluated(relation, tables, found.keys)
-            found.told[relation.name], found.queries[relation.name] = rows, query
-            tables[relation.name] = found._as_read(relation, rows)
+        known = like if like is not None and like.policy is policy and like.keys == found.keys else None
+        for relation in project:
+            if known is not None and found._is_as_in(known, relation):
+                found._take(known, relation.name)
+            elif relation.kind == "source":
+                found.tables[relation.name] = source_rows(relation.name, relation.columns)
+            else:
+                query, rows = evaluated(relation, found.tables, found.keys)
+                found.told[relation.name], found.queries[relation.name] = rows, query
+                found.tables[relation.name] = found._as_read(relation, rows)
         return found
+
+    def _is_as_in(self, other: Analysis, relation: Relation) -> bool:
+        if other.project.by_name.get(relation.name) != relation:
+            return False
+        query = other.queries.get(relation.name)
+        reads = {*relation.reads, *(read.relation for read in query.reads)} if query is not None else ()
+        return all(self.tables.get(read) is other.tables.get(read) for read in reads)
+
+    def _take(self, other: Analysis, name: str) -> None:
+        self.tables[name] = other.tables[name]
+        if name in other.told:
+            self.told[name], self.queries[name] = other.told[name], other.queries[name]
 
     @cached_property
     def reviewed(self) -> dict[str, Reclassification]:
@@ -67,9 +86,14 @@ class Analysis:
         }
 
     @cached_property
+    def places(self) -> list[Place]:
+        """Where the warehouse lies, with its tables and columns, by the inventory of places."""
+        return [place for place in inventory(self.policy) if place.of_policy == "warehouse"]
+
+    @cached_property
     def pseudonyms(self) -> frozenset[Column]:
         """The columns of the warehouse by which the inventory of places says that a person is known."""
-        marked = (place.pseudonyms for place in inventory(self.policy) if place.of_policy == "warehouse")
+        marked = (place.pseudonyms for place in self.places)
         return frozenset(Column(table, column) for found in marked for table, column in found)
 
     def identifies(self, column: Column) -> bool:
@@ -95,7 +119,7 @@ class Analysis:
             one = waiting.pop()
             yield one
             for read in self.project[one].reads:
-                if read not in seen:
+                if read not in seen and read in self.project:
                     seen.add(read)
                     waiting.append(read)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -52,7 +53,11 @@ class Read:
     relation: str
     alias: str
     join: str  # from, inner, left, right, full, cross, semi, anti
-    predicates: tuple[str, ...]
+    conditions: tuple[exp.Expr, ...] = field(repr=False)
+
+    @cached_property
+    def predicates(self) -> tuple[str, ...]:
+        return tuple(condition.sql("duckdb") for condition in self.conditions)
 
 
 @dataclass
@@ -433,7 +438,7 @@ class Block:
             self.query.missing(
                 f"`{full}`, written as a name", "Read it by ref() or source(), so that dbt knows the path"
             )
-        asked = tuple(p.sql("duckdb") for p in predicates if _mentions(p, alias))
+        asked = tuple(p for p in predicates if _mentions(p, alias))
         self.query.reads.append(Read(full, alias, join, asked))
         rows = read_again(self.query.tables[full], self.query.counter)
         columns = {
@@ -487,8 +492,8 @@ class Block:
     def _note_predicates(self, node: exp.Expr) -> None:
         for place, read in enumerate(self.query.reads):
             if read.alias in self.tables:
-                asked = tuple(p.sql("duckdb") for p in _conjuncts(node) if _mentions(p, read.alias))
-                self.query.reads[place] = replace(read, predicates=(*read.predicates, *asked))
+                asked = tuple(p for p in _conjuncts(node) if _mentions(p, read.alias))
+                self.query.reads[place] = replace(read, conditions=(*read.conditions, *asked))
 
     def _group(self, node: exp.Select) -> Groups | None:
         group = node.args.get("group")

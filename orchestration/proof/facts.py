@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from orchestration.proof.domain import (
     CONSENT,
@@ -117,25 +118,27 @@ class Knowledge:
     anchors: frozenset[int]
     keys: Mapping[str, str]  # cut relation → the column that says whose its rows are
 
-    def __post_init__(self) -> None:
-        maybe = frozenset(fact for _, fact in self.pending)
-        object.__setattr__(self, "everywhere", Closure.of(self.facts))
-        object.__setattr__(self, "matched", Closure.of(self.facts | maybe))
-        object.__setattr__(self, "maybe", self.facts | maybe)
+    @cached_property
+    def everywhere(self) -> Closure:
+        return Closure.of(self.facts)
 
-    everywhere: Closure = field(init=False)
-    matched: Closure = field(init=False)  # where every optional row is there
-    maybe: Facts = field(init=False)
+    @cached_property
+    def maybe(self) -> Facts:
+        """What holds where every optional row is there."""
+        return self.facts | frozenset(fact for _, fact in self.pending)
 
-    @property
+    @cached_property
+    def matched(self) -> Closure:
+        return Closure.of(self.maybe) if self.pending else self.everywhere
+
+    @cached_property
     def optional(self) -> frozenset[int]:
         """The lineages that a row may lack."""
         return frozenset(lineage for when, _ in self.pending for lineage in when)
 
     def atoms(self, atoms: Iterable[Atom]) -> frozenset[Atom]:
         """The atoms with every guard that they have passed."""
-        permits = self._permits()
-        return frozenset(self._guarded(atom, permits) for atom in atoms)
+        return frozenset(self._guarded(atom) for atom in atoms)
 
     def mask(self, mask: frozenset[Factor]) -> frozenset[Factor]:
         """The factors of a mask, and whose they are."""
@@ -200,7 +203,8 @@ class Knowledge:
             return term in self.known and self.known[term].roles == {AS_OF_COLUMN}
         return term == AS_OF
 
-    def _permits(self) -> dict[int, frozenset[Guard]]:
+    @cached_property
+    def permits(self) -> dict[int, frozenset[Guard]]:
         """Lineage → the guards that a mask which is not 0 gives it."""
         found: dict[int, frozenset[Guard]] = {}
         for fact in self.facts:
@@ -216,34 +220,41 @@ class Knowledge:
                         found[lineage] = found.get(lineage, frozenset()) | guards
         return found
 
-    def _guarded(self, atom: Atom, permits: Mapping[int, frozenset[Guard]]) -> Atom:
+    def _guarded(self, atom: Atom) -> Atom:
         guards = atom.guards
         if atom.lineage is not None:
             if is_cut(atom.source):
                 guards = guards | self._cut_guards(atom) if atom.is_own else guards
             elif atom.is_own or not is_touchpoint(atom.source):
-                guards = guards | permits.get(atom.lineage, frozenset())
+                guards = guards | self.permits.get(atom.lineage, frozenset())
             if atom.source == CONSENTS:
                 guards = guards | self._at_now(atom)
+        if not guards:
+            return atom
         resolved = frozenset(guard for one in guards for guard in self._resolved(one))
         return atom._replace(guards=resolved) if resolved != atom.guards else atom
 
     def _resolved(self, guard: Guard) -> Iterator[Guard]:
-        const = None if guard.value is None else self.everywhere.const(guard.value)
+        if not isinstance(guard.value, Symbol):
+            yield guard
+            if guard.what == "category" and guard.value not in (None, SENSITIVE):
+                yield ORDINARY
+            return
+        const = self.everywhere.const(guard.value)
         yield guard if const is None or guard.what == "branch" else guard._replace(value=const)
-        if guard.what == "category" and guard.value is not None and self._is_ordinary(guard.value):
+        is_ordinary = self.everywhere.find(guard.value) in self.ordinary or (const is not None and const != SENSITIVE)
+        if guard.what == "category" and is_ordinary:
             yield ORDINARY
 
-    def _is_ordinary(self, category: Term) -> bool:
-        const = self.everywhere.const(category)
-        if const is not None:
-            return const != SENSITIVE
-        same = set(self.everywhere.classmates(category))
-        return any(
-            fact.left in same
+    @cached_property
+    def ordinary(self) -> frozenset[Term]:
+        """The values, one for all that are equal, that are not the sensitive category."""
+        return frozenset(
+            self.everywhere.find(fact.left)
+            for fact in self.facts
+            if isinstance(fact.left, Symbol)
             and ((fact.what == "unequal" and fact.right == SENSITIVE)
                  or (fact.what == "among" and isinstance(fact.right, frozenset) and SENSITIVE not in fact.right))
-            for fact in self.facts
         )  # fmt: skip
 
     def _cut_guards(self, atom: Atom) -> frozenset[Guard]:
@@ -281,9 +292,8 @@ class Knowledge:
         return term.lineage in self.anchors and term.name == key
 
     def atoms_of(self, value: Value) -> frozenset[Atom]:
-        permits = self._permits()
         return frozenset(
-            atom._replace(guards=atom.guards | permits.get(atom.lineage or 0, frozenset()))
+            atom._replace(guards=atom.guards | self.permits.get(atom.lineage or 0, frozenset()))
             for atom in value.atoms
             if not is_cut(atom.source)
         )

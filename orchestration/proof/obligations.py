@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 
-from orchestration.policy.schema import Policy, Reclassification
+from orchestration.policy.schema import Reclassification
 from orchestration.proof.analysis import Analysis
 from orchestration.proof.sources import is_personal
 from orchestration.proof.verdict import Failure, Verdict
-from orchestration.retention.places import RETENTION, Place, inventory
+from orchestration.retention.places import RETENTION, Place
 
-WAREHOUSE = "warehouse"
 _KEPT_NOWHERE = ("view", "ephemeral")  # a query, not rows
 
 
@@ -72,8 +71,8 @@ class Endings:
     place: Place | None
 
     @classmethod
-    def of(cls, policy: Policy) -> Endings:
-        places = [place for place in inventory(policy) if place.of_policy == WAREHOUSE and place.retention in RETENTION]
+    def of(cls, analysis: Analysis) -> Endings:
+        places = [place for place in analysis.places if place.retention in RETENTION]
         return cls(places[0] if places else None)
 
     def obligations(self, name: str, analysis: Analysis) -> Iterator[Obligation]:

@@ -18,10 +18,13 @@ from orchestration.proof.verdict import Failure, Verdict
 from orchestration.warehouse.sensitivity import reads_sensitive
 
 
-def prove_statically(project: Project, policy: Policy, *, as_of: datetime) -> tuple[Verdict, ...]:
-    """A verdict for each relation that somebody outside reads: marts, governance tables, and what exports read."""
-    analysis = Analysis.of(project, policy)
-    endings = Endings.of(policy)
+def prove_statically(
+    project: Project, policy: Policy, *, as_of: datetime, like: Analysis | None = None
+) -> tuple[Verdict, ...]:
+    """A verdict for each relation that somebody outside reads: marts, governance tables, and what exports read. `like`
+    spares reading models anew that are as in a project read before."""
+    analysis = Analysis.of(project, policy, like)
+    endings = Endings.of(analysis)
     sensitive = _sensitive(analysis)
     found = []
     for relation in project.models:

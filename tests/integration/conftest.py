@@ -31,6 +31,7 @@ class Decided:
 
     worlds: list[World]
     file: Path
+    target: Path
     manifest: dict[str, Any]
 
 
@@ -53,7 +54,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
         stage_worlds(con, policy, worlds)
     run = run_build(home, file, prepare(home, policy, SHIPPED))
     assert run.succeeded, run.output
-    return Decided(worlds, file, json.loads((run.target / "manifest.json").read_text()))
+    return Decided(worlds, file, run.target, json.loads((run.target / "manifest.json").read_text()))
 
 
 @pytest.fixture(scope="session")
