@@ -9,7 +9,8 @@ from tests.bench_nightly import growth, main
 
 STAGES = (
     "ingestion", "consent import", "staging", "identity", "SQL of intermediate", "SQL of marts/marketing",
-    "SQL of tests", "dbt itself", "checks of marts", "proof", "release, publish", "exports", "content hash", "the whole night",
+    "SQL of tests", "dbt itself", "checks of marts", "proof", "release, publish", "exports", "content hash",
+    "the whole night",
 )  # fmt: skip
 
 
