@@ -194,7 +194,8 @@ def leave_leaks(home: Path) -> set[str]:
     places = [generation, runs, lake_file.with_name("leak.parquet")]
     for folder, name in (
         ("policies", "target/manifest.json"), ("tmp", "dbt/logs/dbt.log"), ("tmp", "duckdb/spill.tmp"),
-        ("evidence", "report.html"), ("evidence", "summary.json"), ("dagster", "storage/result"),
+        ("evidence", "report.html"), ("evidence", "summary.json"), ("evidence", "openlineage.jsonl"),
+        ("policies", "lineage.json"), ("dagster", "storage/result"),
         ("outbox", "audience.csv"), ("quarantine", "lines.parquet"), ("warehouse", "building/x.duckdb.wal"),
     ):  # fmt: skip
         path = home / folder / "leak" / name
@@ -243,6 +244,10 @@ def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished]
     assert run(home, "explain", "--segment", "wechat_engaged", "--identifier-file", "-", "--json",
                stdin=f"openid:wx-oa-shop:{OPENID}\n").code == 0  # fmt: skip
     run(home, "consent", "state", "--identifier-file", "-", stdin=f"email:email:{EMAIL}\nphone:e164:no-{PHONE}\n")
+    lineage = tmp_path / "said" / "lineage"
+    assert run(home, "lineage", "--html", f"{lineage}.html", "--openlineage", f"{lineage}.jsonl").code == 0
+    assert run(home, "lineage", "exports.wechat_engaged__wechat_broadcast.contact", "--json").code == 0
+    assert [*home.glob("evidence/*/openlineage.jsonl")] and [*home.glob("policies/*/lineage.json")]
     run(home, "export")
     audience = shutil.copytree(home / "outbox", tmp_path / "outbox")  # the next scan wants it as it is
     assert OPENID in exported(home), "the good rows went all the way"
