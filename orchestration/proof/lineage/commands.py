@@ -56,7 +56,7 @@ def lineage(
 
     policy = load_policy(settings.policy_dir)
     home = Home.open(settings.home)
-    graph = read_lineage(home, policy, settings.policy_dir)
+    graph = read_lineage(home, policy, settings.policy_dir, say=lambda line: click.echo(line, err=True))
     if page is not None:
         _write_page(page, policy, graph, policy_hash(policy, settings.policy_dir))
     if events is not None:

@@ -13,6 +13,7 @@ from orchestration.proof.lineage.edges import ROWS, Column
 from orchestration.proof.lineage.graph import Lineage
 
 NEAR = 5
+NONE_NEAR = "`assent lineage` without a column lists what can be asked"
 
 
 def find_column(lineage: Lineage, text: str, option: str, first: Sequence[str]) -> Column:
@@ -35,16 +36,18 @@ def find_column(lineage: Lineage, text: str, option: str, first: Sequence[str]) 
         raise AssentError(
             f"{relations[0]} is a table or file", where=option, remedy=f"Add a column: {', '.join(names)}"
         )
-    raise AssentError("there is no such column", where=option, remedy=_advice(columns, wanted))
+    preferred = [column for column in columns if column.relation.partition(".")[0] in first]
+    advice = _advice(preferred, wanted) or _advice(columns, wanted)
+    raise AssentError("there is no such column", where=option, remedy=advice or NONE_NEAR)
 
 
 def _advice(columns: list[Column], wanted: str) -> str:
-    """Names near to it; else those of the same column elsewhere."""
+    """Names near to it, and those of the same column elsewhere."""
     full = {name: str(column) for column in columns for name in (str(column), str(column).partition(".")[2])}
     near = [full[name] for name in difflib.get_close_matches(wanted, full, n=2 * NEAR, cutoff=0.6)]
     near += [str(column) for column in columns if column.name == wanted.rpartition(".")[2]]
     shown = list(dict.fromkeys(near))[:NEAR]
-    return f"Near it: {_listed(shown)}" if shown else "`assent lineage` without a column lists what can be asked"
+    return f"Near it: {_listed(shown)}" if shown else ""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ class LineageUnknownError(AssentError):
     exit_code = ExitCode.POLICY
 
 
-def read_lineage(home: Home, policy: Policy, policy_dir: Path) -> Lineage:
+def read_lineage(home: Home, policy: Policy, policy_dir: Path, *, say: Callable[[str], None] | None = None) -> Lineage:
     """The lineage of the policy and the models as they are now. Raises LineageUnknownError."""
     file = prepare(home, policy, policy_dir).parent / FILE
     kept = _kept(file)
     if kept is not None:
         return kept
+    if say is not None:
+        say("compiling and following the models of this policy, once")
     with home.lock():
         lineage = lineage_of(compiled_project(home, policy, policy_dir), policy)
     write_json(file, _as_json(lineage))

@@ -75,6 +75,9 @@ def _origins(told: Sequence[Told], paths: bool) -> Iterator[str]:
 
 
 def _ends(told: Sequence[Told], paths: bool) -> Iterator[str]:
+    if not paths:
+        yield from _aligned(_ends_by_relation(told))
+        return
     rows = [
         (
             f"  {one.column}",
@@ -87,6 +90,26 @@ def _ends(told: Sequence[Told], paths: bool) -> Iterator[str]:
     for line, one in zip(_aligned(rows), told, strict=True):
         yield line
         yield from _path(one) if paths else ()
+
+
+def _ends_by_relation(told: Sequence[Told]) -> list[Row]:
+    """The columns of one relation that are reached through the same gates, on one line."""
+    found: dict[tuple[str, str], list[Told]] = {}
+    for one in told:
+        found.setdefault((one.relation, _gates(one)), []).append(one)
+    rows: list[Row] = []
+    for (relation, gates), of in sorted(found.items(), key=lambda item: _place(item[0][0])):
+        names = [one.column.rpartition(".")[2] for one in of if one.column != relation]
+        verbs = list(dict.fromkeys(verb for one in of for verb in one.verbs))
+        purpose = f"for {', '.join(of[0].purposes)}" if of[0].purposes else ""
+        rows.append((f"  {relation}", _some(names), ", ".join(verbs), purpose, gates))
+    return rows
+
+
+def _place(relation: str) -> tuple[int, str]:
+    """Segments before governance tables before files before the rest."""
+    schema = relation.partition(".")[0]
+    return (SHOWN.index(schema) if schema in SHOWN else len(SHOWN)), relation
 
 
 def _grouped(told: Sequence[Told]) -> Iterator[str]:
