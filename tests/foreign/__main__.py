@@ -40,7 +40,7 @@ def read_foreign(root: Path) -> Found:
     guess: Guess = frozenset()
     for _ in range(MOST_GUESSES):
         made = flows(as_project(rendered, guess))
-        asked = {(flow.relation, one.construct.strip("`").lower()) for flow in made.values() for one in flow.unresolved}
+        asked = {(flow.relation, _column(one)) for flow in made.values() for one in flow.unresolved}
         if asked <= guess:
             break
         guess |= asked
@@ -50,6 +50,11 @@ def read_foreign(root: Path) -> Found:
         else:
             found.resolved += 1
     return found
+
+
+def _column(unresolved: Unresolved) -> str:
+    """The name of the column that is missing, where one is: `a`, or USING (a)."""
+    return unresolved.construct.removeprefix("USING (").removesuffix(")").strip("`").lower()
 
 
 def as_project(rendered: Rendered, guess: Guess) -> Project:

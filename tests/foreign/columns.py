@@ -63,8 +63,10 @@ def _named(tree: exp.Expr, guess: set[str]) -> Iterator[tuple[str, str | None]]:
                     yield table, column.name.lower()
         for join in scope.expression.args.get("joins") or ():
             for name in join.args.get("using") or ():
-                for table in _tables(scope.sources.get(join.alias_or_name)):
-                    yield table, name.name.lower()
+                first = next(iter(scope.selected_sources), "") if name.name.lower() in guess else ""
+                for source in (join.alias_or_name, first):
+                    for table in _tables(scope.sources.get(source)):
+                        yield table, name.name.lower()
 
 
 def _sources(scope: Scope, column: exp.Column, guess: set[str]) -> Iterable[object]:
