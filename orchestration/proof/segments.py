@@ -155,6 +155,8 @@ class Mart:
         path = path_to(self.name, source, self.analysis)
         rows = [atom for atom in self.analysis.told[self.name].atoms if atom.source == source]
         shown = self._shown_of(source.removeprefix(DECLARED))
+        values = self.analysis.told[self.name].columns.values()
+        tells = {atom.lineage for value in values for atom in value.atoms if atom.source == source}
         checks = {
             f"{one.relation} only keeps people out": (
                 any(atom.is_counted for atom in atoms),
@@ -165,7 +167,7 @@ class Mart:
                 f"{self.name} joins {one.relation} without its {one.key}: it speaks of other people",
             ),
             f"{one.relation} is held to this segment": (
-                not all(self._is_held(atom, one, strictly=bool(shown)) for atom in rows),
+                not all(self._is_held(atom, one, strictly=atom.lineage in tells) for atom in rows),
                 f"{self.name} reads rows of {one.relation} that are not held to its own {_held_to(one)}",
             ),
             f"{one.relation} shows what was reviewed": (

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from orchestration.policy.loader import load_policy
+from orchestration.policy.schema import Policy
 from tests.proof_world import ENGAGED, MART, MEMBERS, MODELS, TOUCHPOINTS, prove
 
 MASKED = "intermediate.int_touchpoints_masked"
@@ -115,6 +117,51 @@ def test_static_proof_refuses_each_way_past_the_gate(models: dict[str, str], say
     assert any(says in failure.what or says in failure.remedy for failure in found.failures), found.failures
     for failure in found.failures:
         assert failure.path and failure.remedy
+
+
+LEFT_OUT = """
+    left join intermediate.int_audience_keys as o on p.person_key = o.person_key and o.purpose = '{purpose}'
+    left join marts.other as x on o.audience_key = x.audience_key
+    inner join intermediate.int_exclusions_proved as n on p.person_key = n.person_key and n.segment = 'wechat_engaged'
+    where {condition}
+"""
+PROVED = {
+    "intermediate.int_exclusions_proved": "select segment, person_key from intermediate.int_segment_people_considered"
+}
+
+
+def leaving_out(
+    purpose: str, condition: str, *, left_out_for: str = "email_marketing"
+) -> tuple[dict[str, str], Policy]:
+    """The segment, which leaves out the people of another of `left_out_for`, and its policy."""
+    policy = load_policy()
+    given = {segment.name: segment for segment in policy.segments.segments}
+    other = given["dormant_30"].model_copy(update={"name": "other", "purpose": left_out_for, "absent": None})
+    segment = given["wechat_engaged"].model_copy(update={"excludes": ("other",)})
+    segments = policy.segments.model_copy(update={"segments": (segment, other)})
+    sql = ENGAGED.rstrip() + LEFT_OUT.format(purpose=purpose, condition=condition)
+    marts = {"marts.other": ENGAGED.replace("sms_marketing", left_out_for).replace("'wechat_engaged'", "'other'")}
+    return {**PROVED, **marts, MART: sql}, policy.model_copy(update={"segments": segments})
+
+
+def test_static_proof_lets_a_segment_leave_out_people_of_another_purpose() -> None:
+    models, policy = leaving_out("email_marketing", "x.audience_key is null")
+    found = prove(models, policy=policy)
+    assert found.is_proved, [failure.what for failure in found.failures]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "condition", "says"),
+    [
+        ("email_marketing", "x.audience_key is not null", "by the people of marts.other"),
+        ("email_marketing", "true", "its SQL keeps them"),
+        ("service", "x.audience_key is null", "not held to its own purpose"),
+    ],
+)
+def test_static_proof_refuses_to_choose_by_people_of_another_purpose(purpose: str, condition: str, says: str) -> None:
+    models, policy = leaving_out(purpose, condition)
+    found = prove(models, policy=policy)
+    assert any(says in failure.what for failure in found.failures), found.failures
 
 
 def test_static_proof_refuses_a_table_that_no_ref_names() -> None:
