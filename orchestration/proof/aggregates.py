@@ -10,8 +10,9 @@ from typing import Any
 
 from orchestration.policy.schema import Reclassification
 from orchestration.proof.analysis import MART, MARTS, Analysis
+from orchestration.proof.atoms import INNER
 from orchestration.proof.domain import Atom, Column, Const, Symbol, Value
-from orchestration.proof.facts import INNER, Closure
+from orchestration.proof.facts import Closure
 from orchestration.proof.obligations import Obligation
 from orchestration.proof.sources import is_personal
 from orchestration.proof.verdict import Failure

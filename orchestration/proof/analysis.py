@@ -10,11 +10,11 @@ from functools import cached_property
 
 from orchestration.ingestion.contracts import kept_fields, lake_column
 from orchestration.policy.schema import FieldRule, Policy, Reclassification
-from orchestration.proof.blocks import Query
+from orchestration.proof.atoms import PERMIT, is_touchpoint
 from orchestration.proof.domain import Atom, Column, Rows
-from orchestration.proof.facts import PERMIT, is_touchpoint
 from orchestration.proof.flow import evaluated
 from orchestration.proof.project import Project, Relation
+from orchestration.proof.query import Query
 from orchestration.proof.sources import cut_rows, source_rows
 from orchestration.retention.places import Place, inventory
 

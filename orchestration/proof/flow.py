@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import sqlglot
 from sqlglot import exp
 
-from orchestration.proof.blocks import Query, Read, rows_of
+from orchestration.proof.blocks import rows_of
 from orchestration.proof.domain import Column, How, Rows, Value, Why
-from orchestration.proof.expressions import Unresolved
 from orchestration.proof.project import Project, Relation
+from orchestration.proof.query import Query, Read
 from orchestration.proof.remedies import remedy
+from orchestration.proof.rules import Unresolved
 
 __all__ = ["Column", "Edge", "Flow", "Read", "Unresolved", "flow_of", "flows"]
 
@@ -63,12 +64,12 @@ def evaluated(
     relation: Relation, tables: Mapping[str, Rows], keys: Mapping[str, str] | None = None
 ) -> tuple[Query, Rows]:
     """What the SQL of a model tells of its rows. What cannot be resolved is listed in the query."""
-    query = Query(relation.name, tables, relation.database, frozenset(relation.reads), keys or {})
+    query = Query(rows_of, relation.name, tables, relation.database, frozenset(relation.reads), keys or {})
     tree = _parsed(relation, query)
     if tree is None:
         return query, Rows({})
     try:
-        return query, rows_of(tree, query, {})
+        return query, query.read(tree, {})
     except RecursionError:
         query.missing("SQL nested too deeply", "Split it into CTEs or models")
         return query, Rows({})

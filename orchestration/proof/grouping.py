@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from orchestration.proof.atoms import unsure
 from orchestration.proof.domain import Atom, Column, Fact, Facts, Guard, Indirect, Mask, Rows, Symbol, Term, Value
-from orchestration.proof.facts import Knowledge, kept, unsure, visible
+from orchestration.proof.facts import kept, visible
+from orchestration.proof.knowledge import Knowledge
 
 
 @dataclass

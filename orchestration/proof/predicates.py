@@ -1,7 +1,7 @@
 """What follows for a row from a comparison that is true of it, and from one that is false.
 
 Only what is certain is said; whatever this does not know says nothing, and so gates nothing. Not here: what facts
-add up to (`facts.py`)."""
+add up to (`knowledge.py`)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from orchestration.proof.atoms import is_cut, left_out
 from orchestration.proof.domain import Const, Fact, Facts, Symbol, Value, combined, union
-from orchestration.proof.facts import is_cut, left_out
 
 ZERO, TRUE = Const("number", "0"), Const("boolean", "true")
 

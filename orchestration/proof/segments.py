@@ -10,8 +10,8 @@ from functools import cached_property
 
 from orchestration.policy.schema import Purpose, Reclassification, Segment
 from orchestration.proof.analysis import DECLARED, MART, MARTS, Analysis, atoms_by_source
+from orchestration.proof.atoms import ABSENT, INNER, KEYED, ORDINARY, PERMIT, is_cut, is_touchpoint
 from orchestration.proof.domain import Atom, Column, Const
-from orchestration.proof.facts import ABSENT, INNER, KEYED, ORDINARY, PERMIT, is_cut, is_touchpoint
 from orchestration.proof.obligations import Obligation
 from orchestration.proof.sources import is_personal
 from orchestration.proof.verdict import Failure

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestration.proof.atoms import INNER, SUBJECT, TIME, is_touchpoint
 from orchestration.proof.domain import UNSIGNED, Atom, Column, Factor, Rows, Symbol, Value
-from orchestration.proof.facts import INNER, SUBJECT, TIME, is_touchpoint
 
 PUBLIC = ("policy.", "meta.")
 SCOPES, SCOPE_MASK = "policy.scopes", "scope_mask"

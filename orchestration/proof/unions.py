@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from orchestration.proof.atoms import INNER, is_cut, is_touchpoint, owners_of, unsure
 from orchestration.proof.domain import (
     Atom,
     Column,
@@ -25,7 +26,7 @@ from orchestration.proof.domain import (
     stronger,
     union,
 )
-from orchestration.proof.facts import INNER, Closure, is_cut, is_touchpoint, owners_of, unsure
+from orchestration.proof.facts import Closure
 
 _KINDS = ("scope", "consent", "retention", "sum")
 

@@ -5,7 +5,7 @@ Not here: what is wrong with it (`segments.py`, `aggregates.py`)."""
 from __future__ import annotations
 
 from orchestration.proof.analysis import DECLARED, MART, Analysis
-from orchestration.proof.blocks import Read
+from orchestration.proof.query import Read
 
 _HOW = {
     "from": "reads it",

@@ -18,8 +18,8 @@ from orchestration.errors import AssentError, ExitCode
 from orchestration.home import Home
 from orchestration.policy.schema import Policy
 from orchestration.proof.analysis import Analysis
+from orchestration.proof.atoms import PERMIT, is_touchpoint
 from orchestration.proof.compiled import compiled_project, declared_columns
-from orchestration.proof.facts import PERMIT, is_touchpoint
 from orchestration.proof.flow import Flow, flows
 from orchestration.proof.lineage import origins
 from orchestration.proof.lineage.edges import ROWS, Column, Edge, indirect
