@@ -1,0 +1,205 @@
+"""Makes a twin: a world that differs from another in what is forbidden for an audience, and in nothing else.
+
+Any set of changes makes a world that policy must not tell from the other,
+    so a difference can be traced to a single one.
+Not here: what is forbidden (`forbidden.py`), what must be equal (`exposed.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from orchestration.ingestion.quoting import ident, text
+from orchestration.policy.schema import Policy
+from orchestration.proof.twins.alternatives import WHAT, Alternatives, Words
+from orchestration.proof.twins.cast import pool_of
+from orchestration.proof.twins.forbidden import HIDDEN, WHOLE, Audience, tell_forbidden
+from orchestration.proof.twins.sample import NODES, personal_tables, staged_tables
+from orchestration.proof.twins.world import DERIVED, World, columns_of, quoted
+
+Done = Literal["changed", "moved", "renamed", "removed", "added"]
+TOUCHPOINT_KINDS = (*WHOLE, "ended", *HIDDEN)
+KEYS = "identity.purpose_keys"
+_ROWS: tuple[Done, ...] = ("removed", "added")
+
+
+@dataclass(frozen=True, order=True)
+class Change:
+    """Of one kind of what is forbidden, what is done to which table and column. Somebody renamed is in every table."""
+
+    kind: str
+    done: Done
+    table: str = ""
+    column: str = ""
+
+    @property
+    def keeps_hidden(self) -> bool:
+        """Whether those who may be members have as much hidden from the segment as before."""
+        return self.kind not in HIDDEN or self.done == "changed"
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The changes that are forbidden for one audience, to `base`."""
+
+    base: World
+    policy: Policy
+    audience: Audience
+    words: Words
+
+    @cached_property
+    def columns(self) -> dict[str, Mapping[str, str]]:
+        """Of each table with rows about people."""
+        return {table: columns_of(self.base.con, self.base.name, table) for table in personal_tables(self.policy)}
+
+    def changes(self) -> list[Change]:
+        """Every one, in the order in which they are told."""
+        found = [Change("key", "changed", KEYS, "key"), *(Change(kind, "renamed") for kind in WHOLE)]
+        for table, columns in self.columns.items():
+            kinds = self._kinds(table)
+            found += [Change(kind, done, table) for kind in kinds for done in _ROWS]
+            found += [
+                change
+                for kind in (*kinds, "field", "stage")
+                for column in columns
+                for change in self._of(kind, table, column)
+            ]
+        return found
+
+    def _kinds(self, table: str) -> tuple[str, ...]:
+        if table.startswith("lake."):
+            return TOUCHPOINT_KINDS
+        return WHOLE if "controller" in self.columns[table] else ("stranger",)
+
+    def _of(self, kind: str, table: str, column: str) -> list[Change]:
+        return [change for change in self._alternatives[table, column] if change.kind == kind]
+
+    @cached_property
+    def _alternatives(self) -> dict[tuple[str, str], dict[Change, str]]:
+        """What each column may hold instead, by the change that makes it so."""
+        return {
+            (table, column): dict(self._of_column(table, column, sql_type))
+            for table, columns in self.columns.items()
+            for column, sql_type in columns.items()
+        }
+
+    def _of_column(self, table: str, column: str, sql_type: str) -> Iterator[tuple[Change, str]]:
+        alternatives = Alternatives(self.policy, self.audience, table, self.words)
+        for kind in (*self._kinds(table), "field", "stage"):
+            changed, moved = alternatives.changed(kind, column, sql_type), alternatives.moved(kind, column)
+            if changed is not None:
+                yield Change(kind, "changed", table, column), changed
+            if moved is not None:
+                yield Change(kind, "moved", table, column), moved
+
+    def make(self, twin: World, changes: Collection[Change], people: Collection[int] | None = None) -> None:
+        """Fills `twin`, whose base this is. `people` narrows the changes to what is theirs."""
+        con = self.base.con
+        con.execute(f'use "{self.base.name}"')
+        tell_forbidden(con, self.audience)
+        if people is not None:
+            con.execute("create or replace temp table twin_only (person bigint)")
+            con.executemany("insert into twin_only values (?)", [[person] for person in sorted(people)])
+        for table in staged_tables(self.policy):
+            query = self._query(table, set(changes), is_narrow=people is not None)
+            if query is not None:
+                twin.write(table, query)
+            elif table not in DERIVED:
+                twin.share(table)
+
+    def _query(self, table: str, chosen: set[Change], *, is_narrow: bool) -> str | None:
+        """SQL of the table as the twin has it; none where it is the same."""
+        if table == KEYS and Change("key", "changed", KEYS, "key") in chosen:
+            changed = f"case when purpose = {text(self.audience.purpose)} then key else md5(key) end"
+            return f"select purpose, {changed} as key from {quoted(self.base.name, table)}"
+        here = {
+            c
+            for c in chosen
+            if c.table == table or (c.done == "renamed" and table in self.columns and self._nodes(table))
+        }
+        if table == KEYS or not here:
+            return None
+        columns = self.columns[table]
+        judged = self._judged_touchpoints(table) if table.startswith("lake.") else self._judged_records(table)
+        within = "twin_person in (select person from twin_only)" if is_narrow else "true"
+        removed, added = (_listed(c.kind for c in here if c.done == done) for done in ("removed", "added"))
+        values = ", ".join(self._value(table, column, here) for column in columns)
+        pool = f", {pool_of(table.partition('.')[2])} as pool" if table.startswith("lake.") else ""
+        return f"""
+            with judged as ({judged}),
+            rows as (
+                select * exclude (twin_kind), case when {within} then twin_kind end as twin_kind,
+                    {within} as twin_within,
+                    {text(table)} || twin_row as {WHAT}, '' as twin_copy
+                from judged
+            ),
+            copied as (
+                select * from rows where not (twin_fate = 0 and coalesce(twin_kind in ({removed}), false))
+                union all by name
+                select * exclude ({WHAT}, twin_copy), {WHAT} || '+' as {WHAT}, '+' as twin_copy
+                from rows where twin_fate = 2 and twin_kind in ({added})
+            )
+            select {values} from copied as t{pool}
+        """
+
+    def _nodes(self, table: str) -> list[str]:
+        return [name for name in NODES if name in self.columns[table]]
+
+    def _value(self, table: str, column: str, here: set[Change]) -> str:
+        """The column where it is not changed, else one case for each change. Everything about a copy is another's."""
+        cases = []
+        if column in NODES:
+            for kind in sorted({change.kind for change in here} & set(WHOLE)):
+                chosen = "true" if Change(kind, "renamed") in here else "twin_copy <> ''"
+                cases.append(
+                    f"when twin_kind = {text(kind)} and {chosen} then twin_token({ident(column)} || twin_copy)"
+                )
+        copied = {change.kind for change in here if change.done == "added"}
+        grouped: dict[tuple[str, str], list[str]] = {}  # kinds that become the same share a case: each costs planning
+        for change, sql in self._alternatives[table, column].items():
+            if change in here or (change.kind in copied and column not in NODES):
+                chosen = "true" if change in here else "twin_copy <> ''"
+                grouped.setdefault((sql, chosen), []).append(self._applies(change.kind, table, column))
+        for (sql, chosen), conditions in grouped.items():
+            cases.append(f"when ({' or '.join(conditions)}) and {chosen} then {sql}")
+        return f"case {' '.join(cases)} else {ident(column)} end as {ident(column)}" if cases else ident(column)
+
+    def _applies(self, kind: str, table: str, column: str) -> str:
+        if kind == "field":
+            return f"twin_within and twin_kind is null and controller = {text(self.audience.controller)}"
+        if kind == "stage":
+            rules = Alternatives(self.policy, self.audience, table, self.words).rules
+            return f"twin_within and list_contains(twin_unstaged, {text(rules[column].stage)})"
+        return f"twin_kind = {text(kind)}"
+
+    def _judged_touchpoints(self, table: str) -> str:
+        place = text(table.partition(".")[2])
+        return f"""
+            select t.*, f.kind as twin_kind, f.fate as twin_fate, f.person as twin_person, f.row_id as twin_row,
+                f.unstaged as twin_unstaged
+            from {quoted(self.base.name, table)} as t inner join twin_forbidden as f on f.place = {place}
+                and t.rowid = f.row_id
+        """
+
+    def _judged_records(self, table: str) -> str:
+        where = (
+            "t.controller is distinct from " + text(self.audience.controller)
+            if "controller" in self.columns[table]
+            else "false"
+        )
+        return f"""
+            select t.*, p.person as twin_person, t.rowid as twin_row, cast(null as varchar[]) as twin_unstaged,
+                case when {where} then 'elsewhere' when s.person is null then 'stranger' end as twin_kind,
+                floor(3 * twin_u('fate' || case when {where} or p.person is null then {text(table)} || t.rowid
+                    else p.person::varchar end))::integer as twin_fate
+            from {quoted(self.base.name, table)} as t
+            left join twin_people as p on t.{self._nodes(table)[0]} = p.token
+            left join twin_states as s on p.person = s.person
+                and s.controller = {text(self.audience.controller)} and s.purpose = {text(self.audience.purpose)}
+        """
+
+
+def _listed(kinds: object) -> str:
+    return ", ".join(text(kind) for kind in sorted(set(kinds) | {""}))  # type: ignore[call-overload]

@@ -1,0 +1,207 @@
+"""Worlds: databases in memory that hold staged inputs, and the compiled models that were run over them.
+
+A model is run again only where its SQL or something that it reads is not what it was, so a world that differs in one
+table costs what reads that table, and a changed model what is downstream of it. Not here: what is in a world."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+
+import duckdb
+
+from orchestration.identity.resolve import resolve
+from orchestration.proof.project import Project
+
+BASE = "base"
+DERIVED = ("identity.identifiers", "identity.denial_reach")  # made anew in each world
+_QUALIFIED = re.compile(r'"[^"]+"\."(?P<schema>[^"]+)"\."(?P<table>[^"]+)"')
+
+
+class ModelFailedError(Exception):
+    """A model did not run. What DuckDB said is not kept: it may quote a value."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's SQL, free of the database that it was compiled for, and the tables that it reads: all, not dbt's
+    refs."""
+
+    name: str
+    sql: str
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The models that some relations are made from, in an order in which they can run."""
+
+    models: tuple[Model, ...]
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, project: Project, wanted: Iterable[str]) -> Plan:
+        """Raises ModelFailedError for a model without SQL that DuckDB can read."""
+        models: dict[str, Model] = {}
+        open_names = [name for name in wanted if name in project]
+        while open_names:
+            name = open_names.pop()
+            if name not in models and project[name].kind == "model":
+                models[name] = _model(con, project, name)
+                open_names.extend(read for read in models[name].reads if read in project)
+        graph = {name: [r for r in model.reads if r in models] for name, model in sorted(models.items())}
+        try:
+            return cls(tuple(models[name] for name in TopologicalSorter(graph).static_order()))
+        except CycleError:
+            raise ModelFailedError(min(models)) from None
+
+    def up_to(self, names: Iterable[str]) -> Plan:
+        """Only what the named relations are made from."""
+        wanted = set(names)
+        for model in reversed(self.models):
+            if model.name in wanted:
+                wanted.update(model.reads)
+        return Plan(tuple(model for model in self.models if model.name in wanted))
+
+    @property
+    def reads(self) -> dict[str, tuple[str, ...]]:
+        return {model.name: model.reads for model in self.models}
+
+
+def _model(con: duckdb.DuckDBPyConnection, project: Project, name: str) -> Model:
+    sql = project[name].sql
+    if sql is None:
+        raise ModelFailedError(name)
+    sql = _QUALIFIED.sub(lambda m: _unqualified(m, project), sql)
+    try:
+        found = con.get_table_names(sql, qualified=True)
+    except duckdb.Error:
+        found = None
+    if found is None:
+        raise ModelFailedError(name)
+    return Model(name, sql, tuple(sorted({_table_of(reference) for reference in found})))
+
+
+def _table_of(reference: str) -> str:
+    """`schema.table` of `"database".schema."table" AS alias`, as DuckDB names what a query reads."""
+    return ".".join(reference.partition(" AS ")[0].replace('"', "").lower().split(".")[-2:])
+
+
+def _unqualified(match: re.Match[str], project: Project) -> str:
+    known = f"{match['schema']}.{match['table']}".lower() in project
+    return f'"{match["schema"]}"."{match["table"]}"' if known else match[0]
+
+
+@dataclass
+class World:
+    """One database. `versions` say what each of its tables is: equal versions, equal content."""
+
+    con: duckdb.DuckDBPyConnection
+    name: str
+    base: World | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    is_view: dict[str, bool] = field(default_factory=dict)
+    writes: int = 0
+
+    def open(self, schemas: Iterable[str]) -> World:
+        self.con.execute(f"attach ':memory:' as \"{self.name}\"")
+        for schema in sorted(set(schemas)):
+            self.con.execute(f'create schema if not exists "{self.name}"."{schema}"')
+        return self
+
+    def close(self) -> None:
+        self.con.execute("use memory")
+        self.con.execute(f'detach "{self.name}"')
+
+    def write(self, table: str, query: str) -> None:
+        """Makes an input table of the rows of `query`."""
+        self._replace(table, query, is_view=False)
+        self.writes += 1
+        self.versions[table] = f"{self.name}:{table}:{self.writes}"
+
+    def resolve(self, as_of: datetime, sources: Sequence[str]) -> None:
+        """Makes the identity tables of what the world holds, as a build does."""
+        inputs = [
+            table for table in self.versions if table.startswith(("lake.", "ledger.")) or table == "identity.links"
+        ]
+        if self.base is not None and all(self.versions[t] == self.base.versions[t] for t in inputs):
+            for table in DERIVED:
+                self.share(table)
+            return
+        for table in DERIVED:
+            self.write(table, "select 1 as replaced")
+        self.con.execute(f'use "{self.name}"')
+        resolve(self.con, as_of, sources)
+        if self.base is not None:
+            for table in DERIVED:
+                if not self.differs(table):
+                    self.versions[table] = self.base.versions[table]
+
+    def share(self, table: str) -> None:
+        """The table is what it is in the world that this one is compared with."""
+        assert self.base is not None
+        self._replace(table, f"select * from {quoted(self.base.name, table)}", is_view=True)
+        self.versions[table] = self.base.versions[table]
+
+    def run(self, plan: Plan) -> None:
+        """Runs what is not as it should be. Raises ModelFailedError."""
+        self.con.execute(f'use "{self.name}"')
+        for model in plan.models:
+            version = self._version(model)
+            if self.versions.get(model.name) == version:
+                continue
+            if self.base is not None and self.base.versions.get(model.name) == version:
+                self.share(model.name)
+                continue
+            self.versions.pop(model.name, None)
+            failed = False
+            try:
+                self._replace(model.name, model.sql, is_view=False)
+            except duckdb.Error:
+                failed = True
+            if failed:
+                raise ModelFailedError(model.name)
+            self.versions[model.name] = version
+
+    def _version(self, model: Model) -> str:
+        parts = [model.sql, *(self.versions.get(read, f"no {read}") for read in model.reads)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _replace(self, table: str, query: str, *, is_view: bool) -> None:
+        name = quoted(self.name, table)
+        if self.is_view.get(table, is_view) != is_view:
+            self.con.execute(f"drop {'view' if self.is_view[table] else 'table'} {name}")
+        kind = "view" if is_view else "table"
+        self.con.execute(f"create or replace {kind} {name} as {query}")
+        self.is_view[table] = is_view
+
+    def differs(self, table: str) -> bool:
+        """Whether a table has other rows than in the world that this one is compared with."""
+        assert self.base is not None
+        if self.versions.get(table) == self.base.versions.get(table):
+            return False
+        mine, others = quoted(self.name, table), quoted(self.base.name, table)
+        return bool(self.con.execute(_DIFFERS.format(a=mine, b=others)).fetchall())
+
+
+_DIFFERS = """
+    (select * from {a} except all select * from {b}) union all (select * from {b} except all select * from {a}) limit 1
+"""
+
+
+def quoted(database: str, table: str) -> str:
+    """`schema.table` in a database, as SQL."""
+    schema, _, name = table.partition(".")
+    return f'"{database}"."{schema}"."{name}"'
+
+
+def columns_of(con: duckdb.DuckDBPyConnection, database: str, table: str) -> Mapping[str, str]:
+    """Column → DuckDB type, in order."""
+    return {row[0]: row[1] for row in con.execute(f"describe {quoted(database, table)}").fetchall()}
