@@ -43,7 +43,8 @@
     ),
 
     clearing as (
-        select unit_id, scope_bit, identifier_id, is_strong, effective_at from grants where consent_until is not null
+        select unit_id, scope_bit, identifier_id, is_strong, effective_at
+        from grants where consent_until is not null and seq > 0    -- silence lifts nothing, whenever it begins
         union all by name
         select unit_id, scope_bit, identifier_id, is_strong, effective_at from lifts
     ),

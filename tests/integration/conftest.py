@@ -33,6 +33,7 @@ class Decided:
     file: Path
     target: Path
     manifest: dict[str, Any]
+    home: Home
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
         stage_worlds(con, policy, worlds)
     run = run_build(home, file, prepare(home, policy, SHIPPED))
     assert run.succeeded, run.output
-    return Decided(worlds, file, run.target, json.loads((run.target / "manifest.json").read_text()))
+    return Decided(worlds, file, run.target, json.loads((run.target / "manifest.json").read_text()), home)
 
 
 @pytest.fixture(scope="session")

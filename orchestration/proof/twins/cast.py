@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 
 import duckdb
 
@@ -19,8 +20,8 @@ from orchestration.proof.project import Project
 from orchestration.proof.twins.world import World, columns_of
 
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again
-_LITERAL = re.compile(r"'((?:[^'\n]|''){1,40})'")
-_MOST_VALUES = 60
+_LITERAL = r"'(?:[^'\n]|''){1,40}'"
+_MOST_VALUES = 10
 
 
 def invent_people(world: World, policy: Policy, project: Project, *, seed: int, people: int) -> None:
@@ -52,7 +53,7 @@ def _make_pools(world: World, policy: Policy, project: Project) -> None:
     """`twin_pool_<source>`: one row with the values that each column of text may take: plain ones, and ones that policy
     lists as sensitive. A table, because values of the home must not stand in SQL."""
     con = world.con
-    asked = {text.replace("''", "'") for sql in _marts(project) for text in _LITERAL.findall(sql)}
+    marts = [model.sql for model in project.models if model.layer == "marts" and model.sql]
     listed = [(v.field, v.value) for v in policy.minimisation.sensitive_values]
     for source in policy.sources.sources:
         lists: dict[str, list[str]] = {}
@@ -64,7 +65,7 @@ def _make_pools(world: World, policy: Policy, project: Project) -> None:
                 f'order by hash("{name}"), 1 limit {_MOST_VALUES}'
             ).fetchall()
             rules = [rule for field, rule in listed if field == name]
-            values = {row[0] for row in found} | asked | {f"invented {number}" for number in range(5)}
+            values = {row[0] for row in found} | _asked(marts, name) | {f"invented {number}" for number in range(3)}
             plain = [value for value in sorted(values) if not any(_is_listed(value, rule) for _, rule in listed)]
             sensitive = [value for value in sorted(values) if any(_is_listed(value, rule) for rule in rules)]
             sensitive += [rule.replace("*", "invented") for rule in rules]
@@ -81,8 +82,14 @@ def pool_of(place: str) -> str:
     return ident(f"twin_pool_{place}")
 
 
-def _marts(project: Project) -> Iterable[str]:
-    return (model.sql for model in project.models if model.layer == "marts" and model.sql)
+def _asked(marts: Iterable[str], name: str) -> set[str]:
+    """The texts that marts compare the column with; where none does, some of all their texts, for it may be renamed."""
+    compared = rf"\b{re.escape(name)}\b\s*(?:=|<>|in)\s*\(?((?:\s*{_LITERAL}\s*,?)+)"
+    near = {text for sql in marts for texts in re.findall(compared, sql) for text in re.findall(_LITERAL, texts)}
+    some = sorted(
+        {text for sql in marts for text in re.findall(_LITERAL, sql)}, key=lambda text: sha256(text.encode()).digest()
+    )
+    return {text.strip("'").replace("''", "'") for text in near or some[:5]}
 
 
 def _is_listed(value: str, rule: str) -> bool:
