@@ -112,7 +112,7 @@ def test_every_personal_column_differs_in_some_twin(prover: Prover, project: Pro
             )
             if not any(column_differs):
                 same.append(f"{table}.{column}")
-    assert not same
+    assert same == []
 
 
 def test_model_that_reads_a_file_fails(prover: Prover, project: Project) -> None:

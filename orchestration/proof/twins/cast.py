@@ -169,7 +169,10 @@ _LINKS = """
         b.token as token_b, b.kind as kind_b, b.issuer as issuer_b, 'login' as method, false as is_unlink,
         twin_ago('link' || b.own, 600) as effective_at, twin_ago('link' || b.own, 600) as recorded_at
     from twin_cast_identifiers as a
-    inner join twin_cast_identifiers as b on a.person = b.person and a.is_first and not b.is_first
+    inner join twin_cast_identifiers as b on a.person = b.person and a.is_first and not b.is_first;
+    insert into ledger.links by name
+    select l.*, 7000000000 + row_number() over (order by l.token_b, l.controller) as seq
+    from identity.links as l inner join twin_cast_identifiers as i on l.token_b = i.token and l.controller = i.controller
 """
 
 # a yes to each purpose, or none: mostly whole, by the first identifier; some of one channel, expired, renewed, implied

@@ -74,7 +74,7 @@ def smallest(prover: Prover, pair: Pair, broken: Sequence[tuple[Exposed, Rule]],
     for exposed, rule in broken:
         found = trials.again(exposed, rule)
         if found is not None:
-            told[exposed] = Smallest(tuple(changes), len(people or ()), found, path_of(twin, plan, exposed.relation))
+            told[exposed] = Smallest(tuple(changes), len(people or ()), found, path_of(twin, plan, exposed.relation, changes))
     twin.close()
     return told
 
@@ -126,17 +126,17 @@ def fewest(items: Sequence[Item], fails: Callable[[list[Item]], bool]) -> list[I
     return left
 
 
-def path_of(twin: World, plan: Plan, relation: str) -> tuple[str, ...]:
+def path_of(twin: World, plan: Plan, relation: str, changes: Sequence[Change]) -> tuple[str, ...]:
     """The shortest way by which what is changed reaches `relation`, from the table to the relation, through what
     differs."""
-    reads = plan.reads
+    reads, tables = plan.reads, {change.table for change in changes}
     ways: list[tuple[str, ...]] = [(relation,)]
     seen = {relation}
     for way in ways:
-        if way[0] not in reads:
+        if way[0] in tables:
             return way
-        for read in reads[way[0]]:
+        for read in reads.get(way[0], ()):
             if read not in seen and twin.differs(read):
                 seen.add(read)
                 ways.append((read, *way))
-    return (relation,)
+    return next((way for way in ways if way[0] not in reads), (relation,))  # somebody renamed is in every table
