@@ -172,7 +172,8 @@ _LINKS = """
     inner join twin_cast_identifiers as b on a.person = b.person and a.is_first and not b.is_first;
     insert into ledger.links by name
     select l.*, 7000000000 + row_number() over (order by l.token_b, l.controller) as seq
-    from identity.links as l inner join twin_cast_identifiers as i on l.token_b = i.token and l.controller = i.controller
+    from identity.links as l
+    inner join twin_cast_identifiers as i on l.token_b = i.token and l.controller = i.controller
 """
 
 # a yes to each purpose, or none: mostly whole, by the first identifier; some of one channel, expired, renewed, implied

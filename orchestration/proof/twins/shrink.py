@@ -74,7 +74,8 @@ def smallest(prover: Prover, pair: Pair, broken: Sequence[tuple[Exposed, Rule]],
     for exposed, rule in broken:
         found = trials.again(exposed, rule)
         if found is not None:
-            told[exposed] = Smallest(tuple(changes), len(people or ()), found, path_of(twin, plan, exposed.relation, changes))
+            path = path_of(twin, plan, exposed.relation, changes)
+            told[exposed] = Smallest(tuple(changes), len(people or ()), found, path)
     twin.close()
     return told
 
