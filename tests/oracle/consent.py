@@ -278,8 +278,8 @@ def _reaches(world: World, node: Node, own: Node) -> bool:
 
 
 def _is_lifted(world: World, denial: Denial, good: list[Grant], every: list[Grant]) -> bool:
-    """By a later grant of a strong identifier of the person, or of the same weak identifier where a weak one denied; by no
-    silence, whenever it begins."""
+    """By a later grant of a strong identifier of the person, or of the same weak identifier where a weak one denied; by
+    no silence, whenever it begins."""
     good, every = ([g for g in grants if not g.is_silence] for grants in (good, every))
     if any(denial.at < g.at and world.is_strong(g.node) for g in good):
         return True
