@@ -70,11 +70,15 @@ def models(size: int) -> dict[str, str]:
         made[f"marts.s{number}"] = f"with people as ({people})\n{MEMBERS.format(name=f's{number}')}"
     marts = [name.partition(".")[2] for name in made if name.startswith("marts.")]
     members = " union all ".join(f"select '{name}' as segment, * from marts.{name}" for name in marts)
-    made[EXPORTED] = f"""with members as ({members})
-        select d.segment, d.person_key, m.audience_key, 't' as contact_token, m.admitted_by, m.notice, m.consent_until
+    made[EXPORTED] = f"""with members as ({members}),
+        contacts as (select left(i.group_token, 32) as person_key, i.token from identity.identifiers as i)
+        select d.segment, s.destination, d.person_key, k.audience_key, c.token as contact_token, m.admitted_by,
+            m.notice, m.consent_until
         from intermediate.int_segment_people_considered as d
         inner join intermediate.int_audience_keys as k on d.person_key = k.person_key and d.purpose = k.purpose
-        inner join members as m on d.segment = m.segment and k.audience_key = m.audience_key"""
+        inner join members as m on d.segment = m.segment and k.audience_key = m.audience_key
+        inner join policy.segment_destinations as s on d.segment = s.segment
+        left join contacts as c on d.person_key = c.person_key"""
     return made
 
 

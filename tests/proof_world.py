@@ -19,6 +19,7 @@ MART = "marts.wechat_engaged"  # of purpose sms_marketing, controller shop; it s
 TOUCHPOINTS = """(
     select * from intermediate.int_touchpoints_gated_by_purpose
     where purpose = 'sms_marketing' and controller = 'shop' and category <> 'sensitive'
+        and occurred_at >= (select b.as_of from meta.builds as b) - to_days(30)
 )"""
 MEMBERS = """select k.audience_key, a.admitted_by, a.notice, a.consent_until
     from people as p

@@ -6,20 +6,22 @@ Not here: marts (`segments.py`)."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from orchestration.policy.schema import Reclassification
 from orchestration.proof.analysis import MART, MARTS, Analysis
-from orchestration.proof.atoms import INNER
-from orchestration.proof.domain import Atom, Column, Const, Symbol, Value
-from orchestration.proof.facts import Closure
+from orchestration.proof.atoms import AUDIENCE_KEY, INNER
+from orchestration.proof.domain import Atom, Column, Const, Rows, Symbol, Term, Value
+from orchestration.proof.facts import SEGMENT, Closure, is_key
 from orchestration.proof.obligations import Obligation
 from orchestration.proof.sources import is_personal
 from orchestration.proof.verdict import Failure
 from orchestration.proof.words import path_to
 
 COUNT, CODE = "count", "code"
-SEGMENT = "segment"
+PERSON, CONTACT, DESTINATION = "person_key", "contact_token", "destination"
 EXPORTED = "intermediate.int_activations_decided"  # the one relation that exports read (exports/audience.py)
 _DECLARE = "Declare it in reclassifications.yaml with a reason, who reviewed it and until when"
 
@@ -85,37 +87,97 @@ def _told(name: str, column: str, value: Value, one: Reclassification | None, an
 
 def of_deliveries(name: str, analysis: Analysis) -> Iterator[Obligation]:
     """What exports read: each row is a member of the very segment that it names, and shows what was reviewed."""
-    one, rows = analysis.reviewed.get(name), analysis.told[name]
+    one = analysis.reviewed.get(name)
     is_reviewed = one is not None and one.kind == "delivery"
     said = f"{name} is read by exports, and nobody reviewed it"
     yield Obligation(f"{name} is reviewed as a delivery", None if is_reviewed else Failure(said, (name,), _DECLARE))
-    optional = frozenset(lineage for when, _ in rows.pending for lineage in when)
-    segment = rows.columns.get(SEGMENT)
-    atoms = [atom for atom in rows.atoms if atom.source.startswith(MART) and atom.lineage is not None]
-    members = [atom for atom in atoms if {INNER} <= atom.guards and atom.lineage not in optional]
-    closure = Closure.of(rows.facts)
-    what = f"every row of {name} is a member of the segment that it names"
-    held = segment is not None and bool(members)
-    wrong = [atom for atom in members if not _is_of_segment(atom, segment, closure)]
-    if held and not wrong:
-        yield Obligation(what)
-    else:
-        source = (wrong or atoms or [Atom(name, None, is_own=False)])[0].source
-        said = f"{name} has rows of people who need not be members of the segment that the row names"
-        remedy = "Join each segment's mart under its own name, by segment and audience_key, and keep the members only"
-        yield Obligation(what, Failure(said, path_to(name, source, analysis), remedy))
+    delivered = Delivered(name, analysis)
+    yield delivered.members()
+    yield from delivered.of_the_same_person()
+    yield delivered.destination()
     for column in () if one is None else one.shows:
         yield _delivered(name, column, analysis)
 
 
-def _is_of_segment(atom: Atom, segment: Value | None, closure: Closure) -> bool:
-    """Is the mart that of the segment which the row names?"""
-    own = Const("text", atom.source.removeprefix(f"{MART}{MARTS}."))
-    term = None if segment is None else segment.term
-    return term is not None and any(
-        guard.what == "branch" and guard.value == own and isinstance(guard.of, Symbol) and closure.same(guard.of, term)
-        for guard in atom.guards
-    )
+@dataclass(frozen=True)
+class Delivered:
+    """The rows that exports read: whose they are, and of which segment."""
+
+    name: str
+    analysis: Analysis
+
+    @property
+    def rows(self) -> Rows:
+        return self.analysis.told[self.name]
+
+    @cached_property
+    def closure(self) -> Closure:
+        """What is equal in every row, or where there is something to show."""
+        return Closure.of(self.rows.facts | frozenset(fact for _, fact in self.rows.pending))
+
+    def members(self) -> Obligation:
+        optional = frozenset(lineage for when, _ in self.rows.pending for lineage in when)
+        atoms = [atom for atom in self.rows.atoms if atom.source.startswith(MART) and atom.lineage is not None]
+        members = [atom for atom in atoms if INNER in atom.guards and atom.lineage not in optional]
+        wrong = [atom for atom in members if not self._is_of_segment(atom)]
+        what = f"every row of {self.name} is a member of the segment that it names"
+        if members and not wrong:
+            return Obligation(what)
+        source = (wrong or atoms or [Atom(self.name, None, is_own=False)])[0].source
+        said = f"{self.name} has rows of people who need not be members of the segment that the row names"
+        remedy = "Join each segment's mart under its own name, by segment and audience_key, and keep the members only"
+        return Obligation(what, Failure(said, path_to(self.name, source, self.analysis), remedy))
+
+    def of_the_same_person(self) -> Iterator[Obligation]:
+        """The person, the audience key and the contact of a row are one person's."""
+        for column in (AUDIENCE_KEY, CONTACT):
+            what = f"{column} is that of the row's person"
+            said = f"{self.name}.{column} need not be that of the person whom the row is about"
+            path = (f"{self.name}.{column}", f"nothing holds its {PERSON} to that of the row")
+            yield Obligation(what, None if self._is_of_person(column) else Failure(said, path, f"Join it on {PERSON}"))
+
+    def destination(self) -> Obligation:
+        """Where policy lets the row's own segment be delivered."""
+        value, segment = self.rows.columns.get(DESTINATION), self._term(SEGMENT)
+        term = None if value is None else value.term
+        listed = value is not None and value.roles == {Column("policy.segment_destinations", DESTINATION)}
+        held = listed and isinstance(term, Symbol) and segment is not None
+        is_own = held and self.closure.same(Symbol(term.lineage, SEGMENT), segment)  # type: ignore[union-attr, arg-type]
+        what = f"every row of {self.name} goes where policy lets its segment go"
+        said = f"{self.name} has rows for destinations that policy does not name for their segment"
+        path = ("policy.segment_destinations", f"{self.name} does not hold it to the row's segment")
+        return Obligation(what, None if is_own else Failure(said, path, "Join segment_destinations on the segment"))
+
+    def _is_of_segment(self, atom: Atom) -> bool:
+        """Is the mart that of the segment which the row names, and the member the one whose key it shows?"""
+        own = Const("text", atom.source.removeprefix(f"{MART}{MARTS}."))
+        segment, key = self._term(SEGMENT), self._term(AUDIENCE_KEY)
+        if segment is None or key is None or atom.lineage is None:
+            return False
+        is_key = self.closure.same(Symbol(atom.lineage, AUDIENCE_KEY), key)
+        return is_key and any(
+            guard.what == "branch" and guard.value == own and isinstance(guard.of, Symbol)
+            and self.closure.same(guard.of, segment)
+            for guard in atom.guards
+        )  # fmt: skip
+
+    def _is_of_person(self, column: str) -> bool:
+        shown, person = self._term(column), self._term(PERSON)
+        return (
+            person is not None
+            and isinstance(shown, Symbol)
+            and any(
+                isinstance(key, Symbol)
+                and key.lineage == shown.lineage
+                and is_key(key, {PERSON})
+                and self.closure.same(key, person)
+                for key in self.closure.parents
+            )
+        )
+
+    def _term(self, column: str) -> Term | None:
+        value = self.rows.columns.get(column)
+        return None if value is None else value.term
 
 
 def _delivered(name: str, column: str, analysis: Analysis) -> Obligation:
@@ -140,7 +202,7 @@ def _goes_out(origin: Column, column: str, analysis: Analysis) -> bool:
         return True
     if origin.relation in analysis.reviewed:
         return origin.name in analysis.reviewed[origin.relation].shows
-    return column == "contact_token" and origin.name == "token"
+    return column == CONTACT and origin.name == "token"
 
 
 def _direct(value: Value, analysis: Analysis) -> frozenset[Column]:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from orchestration.ingestion.contracts import kept_fields, lake_column
 from orchestration.policy.schema import FieldRule, Policy, Reclassification
-from orchestration.proof.atoms import PERMIT, is_touchpoint
+from orchestration.proof.atoms import AUDIENCE_KEY, PERMIT, is_touchpoint
 from orchestration.proof.domain import Atom, Column, Rows
 from orchestration.proof.flow import evaluated
 from orchestration.proof.project import Project, Relation
@@ -21,7 +21,6 @@ from orchestration.retention.places import Place, inventory
 MARTS, GOVERNANCE = "marts", "governance"
 INSIDE = ("staging", "intermediate")  # layers that nobody outside reads
 DECLARED, MART = "declared ", "mart "  # how the atoms of relations that stand by themselves begin
-AUDIENCE_KEY = "audience_key"
 _KEYS = frozenset({"touchpoint_key", "subject_token", "body_hash", "batch"})  # of every touchpoint
 
 

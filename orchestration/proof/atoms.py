@@ -23,12 +23,19 @@ RETENTION_DAYS = Column("policy.scopes", "retention_days")
 SCOPE_BIT = Column("policy.scopes", "scope_bit")
 AS_OF_COLUMN = Column("meta.builds", "as_of")
 AS_OF = Const("instant", "as_of")
+SINCE = "since"  # a guard of touchpoints: not older than so many days before T
+AUDIENCE_KEY = "audience_key"
 NOW = "now"  # a guard of consents: in force at T, for a scope
 CONSENTS = "ledger.consent_events"
 IDENTITY = "identity."
 SENSITIVE = Const("text", "sensitive")
 PERMIT, ORDINARY = Guard("permit"), Guard("ordinary")
 KEYED, INNER, ABSENT = Guard("keyed"), Guard("inner"), Guard("absent")
+
+
+def before(days: int) -> Const:
+    """The instant so many days before T."""
+    return Const("instant", f"{AS_OF.value} - {days} days")
 
 
 def is_touchpoint(source: str) -> bool:

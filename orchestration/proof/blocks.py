@@ -19,7 +19,7 @@ from orchestration.proof.domain import (
     seen,
     union,
 )
-from orchestration.proof.facts import kept, visible
+from orchestration.proof.facts import kept, keys_in, visible
 from orchestration.proof.functions import is_aggregate
 from orchestration.proof.grouping import Groups
 from orchestration.proof.joins import Joins, conjuncts, mentions
@@ -251,7 +251,7 @@ class Block(Joins):
         )
         if self.parent is not None:  # what holds inside an EXISTS holds of the row that has one
             return replace(rows, facts=self.facts)
-        symbols = visible(rows)
+        symbols = visible(rows) | keys_in(knowledge.maybe, self.query.keys.values())
         pending = frozenset((when, fact) for when, fact in self.pending if kept(frozenset({fact}), symbols))
         return replace(rows, facts=kept(self.facts, symbols), pending=pending)
 

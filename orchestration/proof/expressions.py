@@ -9,7 +9,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from orchestration.proof import predicates
-from orchestration.proof.atoms import AS_OF, AS_OF_COLUMN, unsure
+from orchestration.proof.atoms import AS_OF, AS_OF_COLUMN, before, unsure
 from orchestration.proof.domain import (
     UNSIGNED,
     Const,
@@ -198,6 +198,25 @@ def _bits_or(node: exp.Expr, scope: Scope) -> Value:
     return replace(combined([left, right]), mask=predicates.met([left, right]))
 
 
+def _difference(node: exp.Expr, scope: Scope) -> Value:
+    """T less a number of days is an instant that is known."""
+    value = _sum_of(node, scope)
+    instant, days = evaluate(node.this, scope), _days(node.expression)
+    is_as_of = instant.term == AS_OF or instant.roles == {AS_OF_COLUMN}
+    return replace(value, term=before(days)) if is_as_of and days is not None else value
+
+
+def _days(node: exp.Expr) -> int | None:
+    """How many days a literal interval has: `to_days(30)`, `interval 30 day`."""
+    node = node.unnest()
+    if not isinstance(node, exp.ToDays | exp.Interval) or node.this is None:
+        return None
+    given, unit = node.this.unnest(), str(node.args.get("unit") or "DAY").upper()
+    given = given.this.unnest() if isinstance(given, exp.Cast) else given
+    is_days = isinstance(given, exp.Literal) and given.name.isdigit() and unit in ("DAY", "DAYS")
+    return int(given.name) if is_days else None
+
+
 def _sum_of(node: exp.Expr, scope: Scope) -> Value:
     left, right = evaluate(node.this, scope), evaluate(node.expression, scope)
     return replace(combined([left, right]), is_count=left.is_count and right.is_count)
@@ -245,7 +264,7 @@ _SCALARS: dict[type, Rule] = {
     exp.NullSafeEQ: _compare, exp.NullSafeNEQ: _compare, exp.Between: _between, exp.In: _in, exp.Exists: _exists,
     exp.Subquery: _subquery, exp.Select: _subquery, exp.Union: _subquery, exp.Case: _case, exp.If: _if,
     exp.Coalesce: _coalesce, exp.BitwiseAnd: _bits_and, exp.BitwiseOr: _bits_or, exp.Add: _sum_of,
-    exp.Sub: _sum_of, exp.Neg: _minus,
+    exp.Sub: _difference, exp.Neg: _minus,
     exp.Struct: _struct, exp.Dot: _dot,  exp.IgnoreNulls: _through,
     exp.RespectNulls: _through, exp.Lambda: _lambda, exp.Any: _quantified, exp.All: _quantified,
 }  # fmt: skip

@@ -4,7 +4,7 @@ Not here: what they add up to (`knowledge.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestration.proof.domain import (
@@ -15,6 +15,8 @@ from orchestration.proof.domain import (
     Symbol,
     Term,
 )
+
+SEGMENT = "segment"
 
 
 @dataclass
@@ -68,6 +70,17 @@ class Closure:
         if a != b and not isinstance(a, Const):
             self.parents[a] = b
         self.parents.setdefault(b, b)
+
+
+def is_key(symbol: Symbol, names: Collection[str]) -> bool:
+    """Does it say whose a row is, or of which segment? What a key equals stays known, shown or not."""
+    return symbol.name.split(" ")[0] in {*names, SEGMENT}
+
+
+def keys_in(facts: Iterable[Fact], names: Collection[str]) -> frozenset[Symbol]:
+    """The keys of which facts tell something."""
+    terms = (term for fact in facts for term in (fact.left, fact.right) if isinstance(term, Symbol))
+    return frozenset(term for term in terms if is_key(term, names))
 
 
 def visible(rows: Rows) -> frozenset[Symbol]:

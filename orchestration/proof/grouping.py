@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestration.proof.atoms import unsure
 from orchestration.proof.domain import Atom, Column, Fact, Facts, Guard, Indirect, Mask, Rows, Symbol, Term, Value
-from orchestration.proof.facts import kept, visible
+from orchestration.proof.facts import kept, keys_in, visible
 from orchestration.proof.knowledge import Knowledge
 
 
@@ -68,7 +68,8 @@ class Groups:
             is_grouped=True,
             keys=self.columns,
         )
-        return replace(rows, facts=kept(self.facts, visible(rows)))
+        symbols = visible(rows) | keys_in(self.facts, self.knowledge.keys.values())
+        return replace(rows, facts=kept(self.facts, symbols))
 
     def _term(self, term: Term | None) -> Term | None:
         if not isinstance(term, Symbol) or term in self.keys:

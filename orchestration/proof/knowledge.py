@@ -14,6 +14,7 @@ from orchestration.proof.atoms import (
     ABSENT,
     AS_OF,
     AS_OF_COLUMN,
+    AUDIENCE_KEY,
     CATEGORY,
     CONSENTS,
     CONTROLLER,
@@ -27,6 +28,7 @@ from orchestration.proof.atoms import (
     RETENTION_DAYS,
     SCOPE_BIT,
     SENSITIVE,
+    SINCE,
     SUBJECT,
     TIME,
     TOKEN,
@@ -38,6 +40,7 @@ from orchestration.proof.domain import (
     RETENTION,
     Atom,
     Column,
+    Const,
     Fact,
     Factor,
     Facts,
@@ -46,7 +49,7 @@ from orchestration.proof.domain import (
     Term,
     Value,
 )
-from orchestration.proof.facts import Closure
+from orchestration.proof.facts import Closure, is_key
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,9 @@ class Knowledge:
         """A scope's mask in a row that a consent admits, or that is young enough to be kept."""
         found = set(factor.evidence)
         for fact in self.facts:
-            right = self.known.get(fact.right) if isinstance(fact.right, Symbol) else None
-            if self._admits(fact, factor) and self._is_in_force(factor):
+            if self._admits(fact, factor):
                 found.add(CONSENT)
-            if fact.what == "less" and right and right.roles == {RETENTION_DAYS} and fact.right[0] == factor.lineage:  # type: ignore[index]
+            if self._keeps(fact, factor):
                 found.add(RETENTION)
         return factor._replace(evidence=frozenset(found))
 
@@ -104,7 +106,23 @@ class Knowledge:
         if fact.what != "null" or not isinstance(fact.left, Symbol) or fact.left not in self.known:
             return False
         is_consent = any(atom.source == CONSENTS for atom in self.known[fact.left].atoms)
-        return is_consent and self._is_of_scope(fact.left.lineage, factor.lineage)
+        of_scope = is_consent and self._is_of_scope(fact.left.lineage, factor.lineage)
+        return of_scope and self._is_in_force(factor, self._row_of(fact.left.lineage))
+
+    def _keeps(self, fact: Fact, factor: Factor) -> bool:
+        """Is it that this very scope keeps rows of the category and controller beside it for at least their age?"""
+        if fact.what != "less" or not isinstance(fact.right, Symbol) or fact.right.lineage != factor.lineage:
+            return False
+        return self.known[fact.right].roles == {RETENTION_DAYS} and all(
+            any(
+                self.everywhere.same(mine, other)
+                for mine, value in self.known.items()
+                if mine.lineage == factor.lineage and value.roles == {role}
+                for other, theirs in self.known.items()
+                if other.lineage != factor.lineage and theirs.roles == {role}
+            )
+            for role in (CATEGORY, CONTROLLER)
+        )
 
     def _is_of_scope(self, lineage: int, scope: int) -> bool:
         bits = [s for s, value in self.known.items() if value.roles == {SCOPE_BIT}]
@@ -120,15 +138,25 @@ class Knowledge:
         """The lineages that one read of a table brought with this one: its row is made of theirs."""
         return next((read for read in self.reads if lineage in read), frozenset({lineage}))
 
-    def _is_in_force(self, factor: Factor) -> bool:
-        """Does the row also have a consent to this scope that is in force now, whatever held when it was collected?"""
+    def _is_in_force(self, factor: Factor, row: frozenset[int]) -> bool:
+        """Is there a consent to this scope, of the same person, that is in force now, whatever held before?"""
         bits = [s for s, value in self.known.items() if s.lineage == factor.lineage and value.roles == {SCOPE_BIT}]
         return any(
             guard.what == NOW and guard.value is not None and self.everywhere.same(guard.value, bit)
             for atom in self.consents
-            if atom.lineage not in self.optional
+            if atom.lineage not in self.optional and self._is_of_same(row, self._row_of(atom.lineage or 0))
             for guard in self._at_now(atom)
             for bit in bits
+        )
+
+    def _is_of_same(self, row: frozenset[int], other: frozenset[int]) -> bool:
+        """Are two rows one, or joined by more than their scope?"""
+        return row == other or any(
+            self.everywhere.same(mine, theirs)
+            for mine, value in self.known.items()
+            if mine.lineage in row and value.roles != {SCOPE_BIT}
+            for theirs in self.known
+            if theirs.lineage in other and self.known[theirs].roles != {SCOPE_BIT}
         )
 
     def _at_now(self, atom: Atom) -> frozenset[Guard]:
@@ -173,10 +201,21 @@ class Knowledge:
                 guards = guards | self.permits.get(atom.lineage, frozenset())
             if atom.source == CONSENTS:
                 guards = guards | self._at_now(atom)
+            if atom.is_own and is_touchpoint(atom.source):
+                guards = guards | self._since(atom.lineage)
         if not guards:
             return atom
         resolved = frozenset(guard for one in guards for guard in self._resolved(one))
         return atom._replace(guards=resolved) if resolved != atom.guards else atom
+
+    def _since(self, owner: int) -> frozenset[Guard]:
+        """From when on touchpoints are read, where it is told from T."""
+        times = {symbol for symbol, value in self._own(owner) if _all_are(value, TIME)}
+        return frozenset(
+            Guard(SINCE, fact.left)
+            for fact in self.facts
+            if fact.what == "less" and fact.right in times and isinstance(fact.left, Const)
+        )
 
     def _resolved(self, guard: Guard) -> Iterator[Guard]:
         if not isinstance(guard.value, Symbol):
@@ -207,7 +246,7 @@ class Knowledge:
         assert lineage is not None
         found = {INNER} if Fact("present", lineage) in self.facts else set()
         key = Symbol(lineage, self.keys.get(atom.source, ""))
-        if any(self._is_of_person(term, key.name) for term in self.matched.classmates(key)):
+        if any(self._is_of_person(term, key) for term in self.matched.classmates(key)):
             found.add(KEYED)
         if Fact("null", key) in self.facts:
             found.add(ABSENT)
@@ -226,14 +265,15 @@ class Knowledge:
             for const in (fact.right if isinstance(fact.right, frozenset) else ())
         )
 
-    def _is_of_person(self, term: Term, key: str) -> bool:
-        """Is it the key of a person whom a permitted touchpoint, or a group of them, brought?"""
+    def _is_of_person(self, term: Term, key: Symbol) -> bool:
+        """Is it the key of a person whom a permitted touchpoint, or a group of them, brought? Of a mart, which shows no
+        person: is it the same key of another row?"""
         value = self.known.get(term) if isinstance(term, Symbol) else None
-        if value is None or not isinstance(term, Symbol):
+        if value is None or not isinstance(term, Symbol) or term.lineage == key.lineage:
             return False
         if any(atom.source.startswith(IDENTITY) and PERMIT in atom.guards for atom in self.atoms_of(value)):
             return True
-        return term.lineage in self.anchors and term.name == key
+        return is_key(term, {key.name}) and (term.lineage in self.anchors or key.name == AUDIENCE_KEY)
 
     def atoms_of(self, value: Value) -> frozenset[Atom]:
         return frozenset(

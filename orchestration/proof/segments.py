@@ -10,7 +10,7 @@ from functools import cached_property
 
 from orchestration.policy.schema import Purpose, Reclassification, Segment
 from orchestration.proof.analysis import DECLARED, MART, MARTS, Analysis, atoms_by_source
-from orchestration.proof.atoms import ABSENT, INNER, KEYED, ORDINARY, PERMIT, is_cut, is_touchpoint
+from orchestration.proof.atoms import ABSENT, INNER, KEYED, ORDINARY, PERMIT, SINCE, before, is_cut, is_touchpoint
 from orchestration.proof.domain import Atom, Column, Const
 from orchestration.proof.obligations import Obligation
 from orchestration.proof.sources import is_personal
@@ -113,7 +113,14 @@ class Mart:
             return f"by a permit {_whose('controller', controllers)}, not of {self.segment.controller}"
         if ORDINARY not in atom.guards and not self.is_sensitive:
             return "with sensitive touchpoints, which a segment that names nothing sensitive may not use"
+        since = {g.value for g in atom.guards if g.what == SINCE}
+        if is_touchpoint(atom.source) and not since & self._recent:
+            return f"with touchpoints from before its lookback of {self.segment.lookback_days} days"
         return None
+
+    @cached_property
+    def _recent(self) -> frozenset[Const]:
+        return frozenset(before(days) for days in range(self.segment.lookback_days + 1))
 
     def _other_mart(self, source: str, atoms: list[Atom]) -> Obligation:
         """Another segment's people: of the same purpose, or left out as policy says."""
@@ -134,7 +141,7 @@ class Mart:
     def _leaves_out(self, source: str, atoms: list[Atom]) -> bool:
         shown = any(a.source == source for v in self.analysis.told[self.name].columns.values() for a in v.atoms)
         is_excluded = _table(source.removeprefix(MART)) in self.segment.excludes
-        return is_excluded and not shown and all(ABSENT in a.guards and not a.is_counted for a in atoms)
+        return is_excluded and not shown and all({ABSENT, KEYED} <= a.guards and not a.is_counted for a in atoms)
 
     def _left_out(self) -> Iterator[Obligation]:
         """Whoever is in a segment that this one excludes is not in this one."""
@@ -142,7 +149,7 @@ class Mart:
             source = f"{MART}{MARTS}.{name}"
             rows = [atom for atom in self.analysis.told[self.name].atoms if atom.source == source]
             what = f"the people of {name} are left out"
-            if any(ABSENT in atom.guards for atom in rows):
+            if any({ABSENT, KEYED} <= atom.guards for atom in rows):
                 yield Obligation(what)
                 continue
             said = f"{self.name} excludes the people of {name} by policy, and its SQL keeps them"

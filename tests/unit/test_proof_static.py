@@ -16,7 +16,7 @@ TIMELINES = "intermediate.int_timelines"
 BY_IDENTIFIER = "intermediate.int_timelines_by_identifier"
 KEPT = "intermediate.int_masks_kept"
 PEOPLE = "with people as (select person_key from {source} group by person_key)\n" + MEMBERS
-DERIVED = "intermediate.int_user_model"
+SINCE = "occurred_at >= (select b.as_of from meta.builds as b) - to_days(30)"
 
 
 def replaced(model: str, *pairs: tuple[str, str]) -> dict[str, str]:
@@ -87,7 +87,7 @@ def test_static_proof_holds_for_a_sound_segment() -> None:
                 from intermediate.int_touchpoints_masked
             ) as g inner join policy.scopes as s on g.controller = s.controller and g.category = s.category
                 and (g.permitted_mask & s.scope_mask) <> 0
-            where place = 1 and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive')""")}, "without a permit"),
+            where place = 1 and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive' and {SINCE})""".replace("{SINCE}", SINCE))}, "without a permit"),
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t inner join ledger.consent_events as e on e.token = t.person_key)")}, "outside the gate"),
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t where t.unit_id in (select i.identifier_id from identity.identifiers as i where i.is_strong))")}, "outside the gate"),
         # what was reviewed
@@ -194,11 +194,11 @@ def test_static_proof_refuses_a_table_that_no_ref_names() -> None:
         {MART: PEOPLE.format(source="""(
             select t.person_key from intermediate.int_touchpoints_gated as t, policy.scopes as s
             where (t.permitted_mask & s.scope_mask) <> 0 and s.purpose = 'sms_marketing' and s.controller = 'shop'
-                and s.category <> 'sensitive')""")},
+                and s.category <> 'sensitive' and {SINCE})""".replace("{SINCE}", SINCE))},
         {MART: PEOPLE.format(source="""(
             select t.person_key from intermediate.int_touchpoints_masked as t
             where exists (select 1 from policy.scopes as s where (t.permitted_mask & s.scope_mask) > 0
-                and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive'))""")},
+                and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive') and {SINCE})""".replace("{SINCE}", SINCE))},
         {MART: PEOPLE.format(source=f"""(
             select t.person_key from {TOUCHPOINTS} as t
             where t.person_key in (select o.person_key from {TOUCHPOINTS} as o where o.item = 'x'))""")},
@@ -208,8 +208,8 @@ def test_static_proof_refuses_a_table_that_no_ref_names() -> None:
         {MART: PEOPLE.format(source="""(
             select person_key from (
                 select person_key, purpose, controller, category, count(*) as n
-                from intermediate.int_touchpoints_gated_by_purpose group by all
-            ) where purpose = 'sms_marketing' and controller = 'shop' and category <> 'sensitive')""")},
+                from intermediate.int_touchpoints_gated_by_purpose where {SINCE} group by all
+            ) where purpose = 'sms_marketing' and controller = 'shop' and category <> 'sensitive')""".replace("{SINCE}", SINCE))},
         {MART: f"""with people as (select person_key from {TOUCHPOINTS} group by person_key)
             select k.audience_key, a.admitted_by, a.notice, a.consent_until
             from people as p
