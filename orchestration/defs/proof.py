@@ -49,7 +49,7 @@ def proof(site: Site) -> dg.AssetChecksDefinition:
         receipt = attempt(lambda: repeated(site.home, build))
         verdicts: Sequence[Verdict] = ()
         if receipt is None:
-            site.say("proof      every path to what is exposed")
+            site.say("proof      every path to what is exposed, and worlds that differ in what is forbidden")
             now = moment(context, site).now
             verdicts = attempt(lambda: prove_build(site.home, site.policy, site.keys, build, now=now)).verdicts
             results = checks.checks_of(site.policy, verdicts)

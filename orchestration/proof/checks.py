@@ -12,7 +12,7 @@ from orchestration.proof.verdict import Failure, Verdict
 from orchestration.warehouse.checks import CheckResult
 
 # Part → the sentence of its check, true when good. A part is a stage of the release gate.
-SENTENCES = {"static": "no_path_passes_beside_its_gate"}
+SENTENCES = {"static": "no_path_passes_beside_its_gate", "twins": "nothing_forbidden_changes_it"}
 MART = "marts."
 
 

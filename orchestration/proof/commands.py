@@ -28,6 +28,9 @@ SAYS = {
 
 @click.command()
 @click.option("--static", "parts", flag_value="static", multiple=True, help="Only from the SQL; reads no row.")
+@click.option(
+    "--twins", "parts", flag_value="twins", multiple=True, help="Only by worlds that differ in what is forbidden."
+)
 @click.option("--canaries", "parts", flag_value="canaries", multiple=True, help="Only the search of every file.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of samples: the same seed, the same sample.")
 @click.option("--full", is_flag=True, help="Everybody in the home, not a sample. It takes much longer.")
@@ -42,13 +45,14 @@ SAYS = {
 def prove(
     context: click.Context, parts: tuple[Part, ...], seed: int, full: bool, also: tuple[Path, ...], as_json: bool
 ) -> int:
-    """Prove that what is exposed came through the gate, and that nothing leaked.
+    """Prove that what is exposed came through the gate, that nothing forbidden changes it, and that nothing leaked.
 
     It takes the policy and the models as they are now, built or not: so try a new segment before `assent run`, which
-    proves the first of each build before it is published. A relation that fails is told with the path, in words.
+    proves the first two of each build before it is published. A relation that fails is told with the path, in words.
 
     --static reads the SQL that dbt compiles: every path from a personal source to a mart or an export passes the gate
-    for its purpose, predicates included. --canaries searches every file of the home and its anchor, as
+    for its purpose, predicates included. --twins runs that SQL over worlds that differ only in what policy forbids for
+    a purpose: what is exposed for it must be the same. --canaries searches every file of the home and its anchor, as
     it lies and read through (Parquet, DuckDB, SQLite, packed files, pickles, msgpack), for contact details, tokens,
     audience keys of another purpose and key material where they may not lie; controls are planted beside the data, and
     the search counts only if it finds each of them.

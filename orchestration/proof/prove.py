@@ -14,16 +14,18 @@ from typing import Any
 
 from orchestration.policy.loader import policy_hash
 from orchestration.proof.canaries import SAMPLE, CanarySearch
-from orchestration.proof.compiled import compiled_project, sql_hash
+from orchestration.proof.compiled import compiled_project, sql_hash, staged_now
 from orchestration.proof.evidence import Proof
 from orchestration.proof.project import Project
 from orchestration.proof.static import prove_statically
+from orchestration.proof.twins.prove import SAMPLE as PEOPLE
+from orchestration.proof.twins.prove import prove_by_twins
 from orchestration.proof.verdict import Part, Verdict
 from orchestration.retention.respond import Site
 from orchestration.warehouse.publish import Published, last_in_force
 
 Say = Callable[[str], None]
-ALL: tuple[Part, ...] = ("static", "canaries")
+ALL: tuple[Part, ...] = ("static", "twins", "canaries")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class _Run:
 
     def proof(self) -> Proof:
         parts: dict[Part, Callable[[], Sequence[Verdict]]] = {
-            "static": self._static, "canaries": self._canaries
+            "static": self._static, "twins": self._twins, "canaries": self._canaries
         }  # fmt: skip
         verdicts: list[Verdict] = []
         seconds: dict[str, float] = {}
@@ -95,6 +97,15 @@ class _Run:
     def _static(self) -> Sequence[Verdict]:
         self.say("static     every path from a personal source to what is exposed")
         return prove_statically(self.project, self.site.policy, as_of=self.as_of)
+
+    def _twins(self) -> Sequence[Verdict]:
+        self.say("twins      staging inputs as they are now")
+        people = None if self.asked.is_full else PEOPLE
+        with staged_now(self.site, self.policy_dir, as_of=self.as_of) as file:
+            self.say("twins      worlds that differ only in what is forbidden")
+            return prove_by_twins(
+                self.site.home, file, self.project, self.site.policy, seed=self.asked.seed, people=people
+            )
 
     def _canaries(self) -> Sequence[Verdict]:
         sample = None if self.asked.is_full else SAMPLE

@@ -17,8 +17,8 @@ from orchestration.warehouse.checks import CheckResult, totals
 from orchestration.warehouse.code_hash import tools_hash
 from orchestration.warehouse.duckdb_settings import connect
 
-# dbt's tests inside, great-expectations on what leaves; the proof by the SQL that ran
-REQUIRED_STAGES = frozenset({"dbt", "marts", "static"})
+# dbt's tests inside, great-expectations on what leaves; the proof by the SQL that ran, and by twins of what it read
+REQUIRED_STAGES = frozenset({"dbt", "marts", "static", "twins"})
 SHOWN = 10
 
 

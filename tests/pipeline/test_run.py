@@ -87,7 +87,7 @@ def test_rerun_builds_nothing_unless_the_home_was_moved(
     first, after = moved.json(), again.json()
     assert after["segments"] == first["segments"]
     assert [e["sha256"] for e in after["exports"]] == [e["sha256"] for e in first["exports"]]
-    for stage in ("dbt", "marts", "static"):
+    for stage in ("dbt", "marts", "static", "twins"):
         assert after["checks"]["by_stage"][stage] == first["checks"]["by_stage"][stage]
     assert unchanged == {"warehouse", "identity", "staging", "intermediate", "marts", "governance"}
 

@@ -22,7 +22,7 @@ from orchestration.warehouse.gate import REQUIRED_STAGES
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 FAILURE = Failure("a path beside the gate", ("lake.web", "int_touchpoints_masked", "marts.x"), "Read the gate")
-PARTS: tuple[Part, ...] = ("static",)
+PARTS: tuple[Part, ...] = ("static", "twins")
 
 
 @pytest.fixture(scope="module")
