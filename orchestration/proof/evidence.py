@@ -78,7 +78,9 @@ def write_proof(home: Home, keys: Keys, proof: Proof, *, now: datetime) -> Path:
     """Keeps the proof, signed, under evidence/proofs/."""
     folder = home.evidence / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{proof.generation or 'unpublished'}-{now:%Y%m%dT%H%M%S%f}.json"
+    stem = f"{proof.generation or 'unpublished'}-{now:%Y%m%dT%H%M%S%f}"
+    same = len(list(folder.glob(f"{stem}*.json")))  # a demo's clock stands still
+    path = folder / (f"{stem}-{same}.json" if same else f"{stem}.json")
     tools = {"python": platform.python_version(), **{name: version(name) for name in TOOLS}}
     content = {"format": 1, "what": "proof", "proved_at": now.isoformat(), "tools": tools, **proof.as_json()}
     write_json(path, signed(content, keys))

@@ -98,6 +98,7 @@ def test_evidence_is_signed_and_tells_tools_hashes_and_paths(tmp_path: Path) -> 
     proof = proof_of(Verdict("static", "marts.x", "p", 3, 2, (FAILURE,)), Verdict("twins", "marts.x", "p", 5, 5))
     path = write_proof(home, keys, proof, now=NOW)
     assert path.parent == home.evidence / "proofs" and path.name.startswith("0a0a")
+    assert write_proof(home, keys, proof, now=NOW) != path, "no proof takes another's place"
     content = json.loads(path.read_bytes())
     public = Ed25519PrivateKey.from_private_bytes(keys.derive("anchor signing")).public_key()
     assert is_signed(content, public)
