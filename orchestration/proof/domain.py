@@ -1,7 +1,7 @@
 """The words in which the proof speaks of SQL: what a value may depend on, and what holds of every row.
 
 A *lineage* is one row of one table in FROM: two reads of a table are two lineages. An *atom* is a dependence on the
-rows of a table, with the guards that they passed. Not here: how they are found (`blocks.py`, `facts.py`)."""
+rows of a table, with the guards that they passed. Not here: how they are found (`blocks.py`, `knowledge.py`)."""
 
 from __future__ import annotations
 
