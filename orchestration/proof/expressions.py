@@ -119,7 +119,8 @@ def _in(node: exp.Expr, scope: Scope) -> Value:
 
 def _is_among(value: Value, rows: Rows, scope: Scope) -> Value:
     """`value in (select …)`: some row of the subquery is like this one, and all that holds of it holds."""
-    found = next(iter(rows.columns.values()), Value())
+    columns = list(rows.columns.values())
+    found = columns[0] if len(columns) == 1 else combined(columns)
     equal = predicates.compared(exp.EQ(), value, found)
     told = _exists_in(rows)
     return replace(

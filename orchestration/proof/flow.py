@@ -72,7 +72,12 @@ def evaluated(
         return query, query.read(tree, {})
     except RecursionError:
         query.missing("SQL nested too deeply", "Split it into CTEs or models")
-        return query, Rows({})
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        # a rule met what it does not expect: nothing can be said of the model, and that is a failure, no crash
+        query.missing(
+            f"SQL that no rule expects ({type(error).__name__})", "Write it with plain joins, CTEs and windows"
+        )
+    return query, Rows({})
 
 
 def _parsed(relation: Relation, query: Query) -> exp.Expr | None:

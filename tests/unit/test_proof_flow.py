@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlglot import exp
 
 from orchestration.proof.flow import Column, Flow, flow_of
 from orchestration.proof.project import Project, Relation
+from orchestration.proof.rules import RULES
 
 PEOPLE = Relation("lake.people", "source", "lake", columns=("id", "city", "age"))
 ORDERS = Relation("lake.orders", "source", "lake", columns=("id", "person", "amount", "item"))
@@ -120,6 +122,16 @@ def test_flow_names_what_it_cannot_resolve(sql: str, construct: str) -> None:
 def test_flow_of_a_table_that_no_ref_names_is_unresolved() -> None:
     (found,) = flow("select id from lake.people", reads=()).unresolved
     assert "written as a name" in found.construct
+
+
+def test_flow_of_sql_that_a_rule_does_not_expect_is_unresolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprised(*_: object) -> None:
+        raise KeyError("no such part")
+
+    monkeypatch.setitem(RULES, exp.Upper, surprised)
+    found = flow("select upper(city) as x from lake.people")
+    assert [one.construct for one in found.unresolved] == ["SQL that no rule expects (KeyError)"]
+    assert found.columns == ()
 
 
 def test_flow_of_a_python_model_is_unresolved() -> None:

@@ -88,6 +88,7 @@ def test_static_proof_holds_for_a_sound_segment() -> None:
             ) as g inner join policy.scopes as s on g.controller = s.controller and g.category = s.category
                 and (g.permitted_mask & s.scope_mask) <> 0
             where place = 1 and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive' and {SINCE})""".replace("{SINCE}", SINCE))}, "without a permit"),
+        ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t where (t.person_key, t.amount) in (select o.person_key, (select avg(m.amount) from {MASKED} as m) from {TOUCHPOINTS} as o))")}, "without a permit"),
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t inner join ledger.consent_events as e on e.token = t.person_key)")}, "outside the gate"),
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t where t.unit_id in (select i.identifier_id from identity.identifiers as i where i.is_strong))")}, "outside the gate"),
         # what was reviewed
