@@ -48,11 +48,13 @@ class Lineage:
         gates: Collection[str],
         of_segment: Mapping[tuple[str, str], str],
         reviewed: Collection[str] = (),
+        columns: Iterable[Column] = (),
     ) -> None:
         self.edges = tuple(dict.fromkeys(edges))
         self.gates, self.reviewed = tuple(sorted(gates)), tuple(sorted(reviewed))
         self.of_segment = of_segment
-        self.columns = tuple(sorted({column for edge in self.edges for column in (edge.source, edge.target)}))
+        ends = (column for edge in self.edges for column in (edge.source, edge.target))
+        self.columns = tuple(sorted({*columns, *ends}))  # one of counts or constants has no edge of its own
         self._back: dict[Column, list[Edge]] = {column: [] for column in self.columns}
         self._forward: dict[Column, list[Edge]] = {column: [] for column in self.columns}
         for edge in (*self.edges, *self._of_rows()):
@@ -97,6 +99,10 @@ class Lineage:
     def forward(self, *columns: Column) -> list[End]:
         """Every place that one of `columns` reaches: as a value, or by deciding which rows are there."""
         return self._ends(columns, "forward")
+
+    def affected(self, column: Column) -> set[Column]:
+        """Every column on which `column` has any influence, and as `*` every relation whose rows it has one on."""
+        return {reached for reached, _, _ in self._walk([column], "forward")}
 
     def _ends(self, columns: Sequence[Column], direction: Direction) -> list[End]:
         start = [column for column in columns if column in self]

@@ -80,7 +80,9 @@ def lineage_of(project: Project, policy: Policy) -> Lineage:
         )
     edges = [*origins.edges(policy), *(edge for flow in found.values() for edge in _edges(flow))]
     analysis = Analysis.of(project, policy)
-    return Lineage(edges, gates_of(analysis), of_segment(project, policy), analysis.reviewed)
+    columns = [Column(flow.relation, name) for flow in found.values() for name in flow.columns]
+    columns += [Column(relation.name, name) for relation in project for name in relation.columns]
+    return Lineage(edges, gates_of(analysis), of_segment(project, policy), analysis.reviewed, columns)
 
 
 def _edges(flow: Flow) -> Iterator[Edge]:
@@ -141,6 +143,7 @@ def _as_json(lineage: Lineage) -> dict[str, Any]:
         "gates": lineage.gates,
         "reviewed": lineage.reviewed,
         "of_segment": [[*pair, name] for pair, name in lineage.of_segment.items()],
+        "columns": lineage.columns,
         "edges": [[*edge.source, *edge.target, edge.how, edge.is_direct] for edge in lineage.edges],
     }
 
@@ -152,5 +155,6 @@ def _kept(file: Path) -> Lineage | None:
         if content["code"] == code_hash():
             edges = [Edge(Column(a, b), Column(c, d), how, direct) for a, b, c, d, how, direct in content["edges"]]
             named = {(source, target): name for source, target, name in content["of_segment"]}
-            return Lineage(edges, content["gates"], named, content["reviewed"])
+            columns = [Column(*column) for column in content["columns"]]
+            return Lineage(edges, content["gates"], named, content["reviewed"], columns)
     return None

@@ -23,7 +23,11 @@ def origins_lines(answer: Origins, *, paths: bool) -> Iterator[str]:
     """What a column is made of, then what decides on it."""
     yield _head(answer.column, answer.category, answer.purposes, answer.destination)
     yield "made of"
-    yield from _origins(answer.made_of, paths) if answer.made_of else ["  no column: it is the same in every row"]
+    yield from (
+        _origins(answer.made_of, paths)
+        if answer.made_of
+        else ["  no column: it counts rows, or is the same in every row"]
+    )
     if answer.decided_by:
         yield "who is in it, and what is shown, is decided by"
         yield from _origins(answer.decided_by, paths) if paths else _grouped(answer.decided_by)
