@@ -30,7 +30,7 @@ from orchestration.proof.verdict import Failure, Verdict
 from orchestration.warehouse.duckdb_settings import connect
 
 SAMPLE = 150  # people of the home
-INVENTED = 150  # of each controller
+INVENTED = 110  # of each controller
 Obligation = tuple[str, str, str]  # pair, kind, regime
 
 

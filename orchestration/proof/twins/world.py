@@ -18,6 +18,7 @@ from orchestration.identity.resolve import resolve
 from orchestration.proof.project import Project
 
 BASE = "base"
+NAMING = ("controller", "token", "kind", "issuer", "subject_token", "subject_kind", "subject_issuer")
 DERIVED = ("identity.identifiers", "identity.denial_reach")  # made anew in each world
 _QUALIFIED = re.compile(r'"[^"]+"\."(?P<schema>[^"]+)"\."(?P<table>[^"]+)"')
 
@@ -128,10 +129,7 @@ class World:
 
     def resolve(self, as_of: datetime, sources: Sequence[str]) -> None:
         """Makes the identity tables of what the world holds, as a build does."""
-        inputs = [
-            table for table in self.versions if table.startswith(("lake.", "ledger.")) or table == "identity.links"
-        ]
-        if self.base is not None and all(self.versions[t] == self.base.versions[t] for t in inputs):
+        if self.base is not None and not any(self._names_others(table) for table in self.versions):
             for table in DERIVED:
                 self.share(table)
             return
@@ -143,6 +141,21 @@ class World:
             for table in DERIVED:
                 if not self.differs(table):
                     self.versions[table] = self.base.versions[table]
+
+    def _names_others(self, table: str) -> bool:
+        """Whether an input differs in what resolving reads: whom it names, or all of a link or a status."""
+        assert self.base is not None
+        is_read = table.startswith(("lake.", "ledger.")) or table == "identity.links"
+        if not is_read or self.versions[table] == self.base.versions.get(table):
+            return False
+        names = [name for name in NAMING if name in columns_of(self.con, self.name, table)]
+        if table in ("identity.links", "ledger.statuses") or not names:
+            return True
+        chosen = ", ".join(names)
+        mine, others = (quoted(name, table) for name in (self.name, self.base.name))
+        query = f"select {chosen} from {{a}} group by all except all select {chosen} from {{b}} group by all limit 1"
+        pairs = ((mine, others), (others, mine))
+        return any(self.con.execute(query.format(a=a, b=b)).fetchall() for a, b in pairs)
 
     def share(self, table: str) -> None:
         """The table is what it is in the world that this one is compared with."""
