@@ -79,8 +79,8 @@ class Alternatives:
         if column == "occurred_at":
             earlier = f"{column} - to_minutes((1440 + twin_u('at' || {WHAT}) * 430000)::integer)"
             return earlier if kind in ("before", "old") else f"twin_ago('at' || {WHAT}, 900)"
-        if column == "raw_event" and kind != "old":
-            return self._event("category is null or category not in " + self._listed if kind == "unlisted" else "true")
+        if column == "raw_event" and kind == "unlisted":
+            return self._event("category is null or category not in " + self._listed)
         return None
 
     def _lake_changed(self, kind: str, column: str, sql_type: str) -> str | None:
@@ -92,7 +92,7 @@ class Alternatives:
             return f"twin_token('{column}' || {WHAT})"
         if column == "business_day":
             return f"twin_ago('day' || {WHAT}, 900)::date"
-        if column == "raw_event" and kind == "old":
+        if column == "raw_event" and kind in HIDDEN and kind != "unlisted":
             return self._event_of_same_category()
         if column == "raw_event" and kind in (*WHOLE, "ended"):
             return self._event("true")

@@ -196,7 +196,7 @@ class Twins:
                     else p.person::varchar end))::integer as twin_fate
             from {quoted(self.base.name, table)} as t
             left join twin_people as p on t.{self._nodes(table)[0]} = p.token
-            left join twin_states as s on p.person = s.person
+            left join twin_records as s on p.person = s.person
                 and s.controller = {text(self.audience.controller)} and s.purpose = {text(self.audience.purpose)}
         """
 

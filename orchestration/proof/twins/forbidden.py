@@ -22,6 +22,7 @@ KINDS = {
     "elsewhere": "records of another controller",
     "stranger": "records of people who never permitted the purpose",
     "ended": "touchpoints of people whom nothing permits now: refused, expired, or never admissible",
+    "withheld": "touchpoints of categories that nothing permits now, though others are permitted",
     "before": "touchpoints from before anything permitted the purpose",
     "old": "touchpoints past the longest retention of the purpose",
     "unlisted": "touchpoints of categories that the purpose does not list",
@@ -33,7 +34,7 @@ KINDS = {
     "denial": "denials, and identifiers linked that carry nothing else",
 }
 WHOLE = ("stranger", "elsewhere")  # everything about them may differ
-HIDDEN = ("before", "old", "unlisted", "sensitive")  # of people who may be members all the same
+HIDDEN = ("withheld", "before", "old", "unlisted", "sensitive")  # of people who may be members all the same
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def audiences(con: duckdb.DuckDBPyConnection) -> list[Audience]:
 
 
 def tell_states(world: World, policy: Policy) -> None:
-    """Makes `twin_states` (controller, purpose, person of whom anything is on record that could permit: since when it
-    may have, and whether it may at T) and `twin_touches` (every touchpoint with what policy says of it)."""
+    """Makes `twin_states` (controller, purpose, category, person: since when anything may have permitted it, and
+    whether anything may at T) and `twin_touches` (every touchpoint with what policy says of it)."""
     con = world.con
     con.execute(f'use "{world.name}"')
     con.execute(_EVIDENCE)
@@ -111,18 +112,18 @@ _EVIDENCE = """
     group by i.controller, p.person
 """
 
-# Whatever may permit: a grant that may be admissible, a fact of a contract, an opt-out regime in which silence permits.
+# Whatever may permit a category of data: a grant that may be admissible, a fact of a contract, an opt-out regime in
+# which silence permits. What a grant leaves out is the narrowest: no sensitive data, no other recipient.
 _GRANTS = """
-    create or replace temp table twin_pairs as
-    select distinct controller, purpose from policy.scopes union select distinct controller, purpose
-        from policy.segments;
+    create or replace temp table twin_pairs as select controller, purpose, category, recipient,
+        needs_separate from policy.scopes;
 
     create or replace temp table twin_permits as
     with noticed as (
         select n.notice_id, n.version, n.purpose, n.published_at, min(r.published_at) as superseded_at
         from policy.notices as n
-        left join policy.notices as r on n.notice_id = r.notice_id and r.renews_consent
-            and r.published_at > n.published_at
+        left join policy.notices as r
+            on n.notice_id = r.notice_id and r.renews_consent and r.published_at > n.published_at
         group by all
     ),
     asked as (
@@ -134,7 +135,7 @@ _GRANTS = """
         ) as b on u.purpose = b.purpose
     )
     select
-        r.controller, r.purpose, t.person, t.token, t.effective_at,
+        r.controller, r.purpose, r.category, t.person, t.token, t.effective_at,
         coalesce(t.valid_until <= b.as_of, false)
             or coalesce(t.effective_at + to_days(u.max_consent_age_days::integer) <= b.as_of, false)
             or coalesce(n.superseded_at <= b.as_of, false) as is_ended
@@ -142,87 +143,97 @@ _GRANTS = """
     inner join asked as u on r.purpose = u.purpose
     inner join twin_told as t
         on r.controller = t.controller and (r.purpose = t.purpose or t.purpose is null) and t.grants
+        and (t.category = r.category or (t.category is null and r.category <> 'sensitive'))
+        and (t.recipient = r.recipient or (t.recipient is null and r.recipient = 'own'))
     left join policy.methods as m on t.method = m.method
     left join noticed as n on t.notice_id = n.notice_id and t.notice_version = n.version and r.purpose = n.purpose
     where t.effective_at <= b.as_of
         and (not u.is_explicit or coalesce(m.is_explicit, false))
-        and (not u.is_separate or coalesce(t.is_separate, false))
+        and (not (u.is_separate or r.needs_separate) or coalesce(t.is_separate, false))
         and n.published_at <= t.effective_at
         and coalesce(n.superseded_at > t.effective_at, true)
         and coalesce(t.valid_until > t.effective_at, true)
     union all
-    select r.controller, r.purpose, p.person, null, c.effective_at, coalesce(c.valid_until <= b.as_of, false)
+    select r.controller, r.purpose, r.category, p.person, null, c.effective_at,
+        coalesce(c.valid_until <= b.as_of, false)
     from meta.builds as b, twin_pairs as r
     inner join policy.purpose_contract_facts as f on r.purpose = f.purpose
     inner join ledger.contracts as c on r.controller = c.controller and f.fact = c.fact
     inner join twin_people as p on c.token = p.token
     where c.effective_at <= b.as_of and coalesce(c.valid_until > c.effective_at, true)
     union all
-    select distinct r.controller, r.purpose, t.person, 'opt-out', timestamp '-infinity', false
+    select distinct r.controller, r.purpose, r.category, t.person, 'opt-out', timestamp '-infinity', false
     from twin_pairs as r
     inner join policy.purpose_basis as s on r.purpose = s.purpose and s.basis = 'opt_out'
     inner join policy.jurisdictions as j on s.regime = j.regime
     inner join twin_told as t on j.code = t.jurisdiction
+    where not r.needs_separate
 """
 
 # A refusal ends what an identifier granted where it is the identifier's own, whole, and nothing was granted since; the
-# silence of an opt-out regime where each identifier refused and none ever granted.
+# silence of an opt-out regime where each identifier refused and none ever granted. `twin_records`: of whom there is
+# anything that could permit.
 _STATES = """
     create or replace temp table twin_states as
     with refusals as (
-        select r.controller, r.purpose, t.person, t.token, max(least(t.effective_at, b.as_of)) as refused_at
+        select r.controller, r.purpose, r.category, t.person, t.token, max(least(t.effective_at, b.as_of)) as refused_at
         from meta.builds as b, twin_pairs as r
         inner join twin_told as t
             on r.controller = t.controller and (r.purpose = t.purpose or t.purpose is null) and not t.grants
-        where t.category is null and t.channel is null and (t.recipient is null or t.purpose is not null)
+        where (t.category is null or t.category = r.category) and t.channel is null
+            and (t.recipient is null or t.purpose is not null)
         group by all
     ),
     last_grants as (
-        select r.controller, r.purpose, t.person, max(t.effective_at) as granted_at
+        select r.controller, r.purpose, r.category, t.person, max(t.effective_at) as granted_at
         from twin_pairs as r
-        inner join twin_told as t on r.controller = t.controller
-            and (r.purpose = t.purpose or t.purpose is null) and t.grants
+        inner join twin_told as t
+            on r.controller = t.controller and (r.purpose = t.purpose or t.purpose is null) and t.grants
         group by all
     ),
     silenced as (
-        select r.controller, r.purpose, p.person
+        select r.controller, r.purpose, r.category, p.person
         from twin_pairs as r
         inner join twin_identifiers as i on r.controller = i.controller
         inner join twin_people as p on i.token = p.token
-        left join refusals as f on r.controller = f.controller and r.purpose = f.purpose and i.token = f.token
-        left join last_grants as g on r.controller = g.controller and r.purpose = g.purpose and p.person = g.person
+        left join refusals as f
+            on r.controller = f.controller and r.purpose = f.purpose and r.category = f.category and i.token = f.token
+        left join last_grants as g
+            on r.controller = g.controller and r.purpose = g.purpose and r.category = g.category and p.person = g.person
         group by all
         having bool_and(f.token is not null and g.person is null)
-    ),
-    records as (
-        select controller, purpose, person from last_grants
-        union select controller, purpose, person from twin_permits
-        union
-        select r.controller, r.purpose, p.person
-        from twin_pairs as r
-        inner join policy.purpose_contract_facts as f on r.purpose = f.purpose
-        inner join ledger.contracts as c on r.controller = c.controller and f.fact = c.fact
-        inner join twin_people as p on c.token = p.token
-    ),
-    permitted as (
-        select
-            m.controller, m.purpose, m.person, min(m.effective_at) as permit_from,
-            bool_or(not m.is_ended and case
-                when m.token is null then true
-                when m.token = 'opt-out' then s.person is null
-                else coalesce(f.refused_at < g.granted_at, true)
-            end) and not bool_or(coalesce(h.is_blocked, false)) as is_in_force
-        from twin_permits as m
-        left join refusals as f on m.controller = f.controller and m.purpose = f.purpose and m.token = f.token
-        left join last_grants as g on m.controller = g.controller and m.purpose = g.purpose and m.person = g.person
-        left join silenced as s on m.controller = s.controller and m.purpose = s.purpose and m.person = s.person
-        left join twin_held as h on m.controller = h.controller and m.person = h.person
-        where not coalesce(h.is_minor, false)
-        group by m.controller, m.purpose, m.person
     )
-    select r.*, m.permit_from, coalesce(m.is_in_force, false) as is_in_force
-    from records as r
-    left join permitted as m on r.controller = m.controller and r.purpose = m.purpose and r.person = m.person
+    select
+        m.controller, m.purpose, m.category, m.person, min(m.effective_at) as permit_from,
+        bool_or(not m.is_ended and case
+            when m.token is null then true
+            when m.token = 'opt-out' then s.person is null
+            else coalesce(f.refused_at < g.granted_at, true)
+        end) and not bool_or(coalesce(h.is_blocked, false)) as is_in_force
+    from twin_permits as m
+    left join refusals as f
+        on m.controller = f.controller and m.purpose = f.purpose and m.category = f.category and m.token = f.token
+    left join last_grants as g
+        on m.controller = g.controller and m.purpose = g.purpose and m.category = g.category and m.person = g.person
+    left join silenced as s
+        on m.controller = s.controller and m.purpose = s.purpose and m.category = s.category and m.person = s.person
+    left join twin_held as h on m.controller = h.controller and m.person = h.person
+    where not coalesce(h.is_minor, false)
+    group by m.controller, m.purpose, m.category, m.person;
+
+    create or replace temp table twin_records as
+    select distinct r.controller, r.purpose, t.person
+    from twin_pairs as r
+    inner join twin_told as t on r.controller = t.controller
+        and (r.purpose = t.purpose or t.purpose is null) and t.grants
+    union
+    select controller, purpose, person from twin_permits where token = 'opt-out'
+    union
+    select r.controller, r.purpose, p.person
+    from twin_pairs as r
+    inner join policy.purpose_contract_facts as f on r.purpose = f.purpose
+    inner join ledger.contracts as c on r.controller = c.controller and f.fact = c.fact
+    inner join twin_people as p on c.token = p.token
 """
 
 
@@ -264,40 +275,64 @@ _FORBIDDEN = """
         from policy.scopes where controller = $controller and purpose = $purpose group by category
     ),
     -- the stages to which a person had not agreed by then, or does not any more
+    agreed as (
+        select controller, purpose, person, min(permit_from) as permit_from, bool_or(is_in_force) as is_in_force
+        from twin_states group by controller, purpose, person
+    ),
     unstaged as (
         select t.place, t.row_id, list(g.stage order by g.stage) as stages
         from twin_touches as t
         cross join policy.stages as g
-        left join twin_states as s on t.person = s.person and t.controller = s.controller and g.purpose = s.purpose
+        left join agreed as s on t.person = s.person and t.controller = s.controller and g.purpose = s.purpose
         where g.purpose is not null and (not coalesce(s.is_in_force, false) or t.occurred_at < s.permit_from)
         group by t.place, t.row_id
     ),
+    people as (
+        select r.person, coalesce(a.is_in_force, false) as is_in_force
+        from twin_records as r
+        left join agreed as a on r.person = a.person and r.controller = a.controller and r.purpose = a.purpose
+        where r.controller = $controller and r.purpose = $purpose
+    ),
+    -- a touchpoint with what it is, and one that may be sensitive with that too; what permits either permits it
+    aspects as (
+        select place, row_id, person, occurred_at, category from twin_touches
+        union all
+        select place, row_id, person, occurred_at, 'sensitive' as category from twin_touches where may_be_sensitive
+    ),
     judged as (
         select
-            t.*, u.stages as unstaged, s.permit_from, s.is_in_force, own.category is not null as is_own_listed,
-            t.may_be_sensitive and sensitive.category is not null as is_sensitive_listed,
-            coalesce(t.occurred_at < b.as_of - to_days(own.days::integer), false) as is_own_old,
-            coalesce(t.occurred_at < b.as_of - to_days(sensitive.days::integer), false) as is_sensitive_old
-        from meta.builds as b, twin_touches as t
-        left join twin_states as s on t.person = s.person and s.controller = $controller and s.purpose = $purpose
-        left join unstaged as u on t.place = u.place and t.row_id = u.row_id
-        left join listed as own on t.category = own.category
-        left join listed as sensitive on sensitive.category = 'sensitive'
+            a.place, a.row_id,
+            bool_or(l.category is not null) as is_listed,
+            bool_and(l.category is null or not coalesce(s.is_in_force, false)) as is_ended,
+            bool_and(
+                l.category is null or not coalesce(s.is_in_force, false) or a.occurred_at < s.permit_from
+            ) as is_before,
+            bool_and(
+                l.category is null or coalesce(a.occurred_at < b.as_of - to_days(l.days::integer), false)
+            ) as is_old
+        from meta.builds as b, aspects as a
+        left join listed as l on a.category = l.category
+        left join twin_states as s
+            on a.person = s.person and a.category = s.category and s.controller = $controller and s.purpose = $purpose
+        group by a.place, a.row_id
     )
     select
-        place, row_id, person, regime, unstaged, controller = $controller as is_here,
+        t.place, t.row_id, t.person, t.regime, u.stages as unstaged, t.controller = $controller as is_here,
         case
-            when controller is distinct from $controller then 'elsewhere'
-            when is_in_force is null then 'stranger'
-            when not is_in_force then 'ended'
-            when occurred_at < permit_from then 'before'
-            when (is_own_listed or is_sensitive_listed) and (is_own_old or not is_own_listed)
-                and (is_sensitive_old or not is_sensitive_listed) then 'old'
-            when not is_own_listed and not is_sensitive_listed then 'unlisted'
-            when is_sensitive and not $reads_sensitive then 'sensitive'
+            when t.controller is distinct from $controller then 'elsewhere'
+            when p.person is null then 'stranger'
+            when not p.is_in_force then 'ended'
+            when not j.is_listed then 'unlisted'
+            when j.is_ended then 'withheld'
+            when j.is_before then 'before'
+            when j.is_old then 'old'
+            when t.is_sensitive and not $reads_sensitive then 'sensitive'
         end as kind,
         -- what becomes of it: removed, changed, or changed and followed by another of its like
-        floor(3 * twin_u('fate' || case when kind = 'stranger' and person >= 0 then person::varchar
-            else place || row_id end))::integer as fate
-    from judged
+        floor(3 * twin_u('fate' || case when kind = 'stranger' and t.person >= 0 then t.person::varchar
+            else t.place || t.row_id end))::integer as fate
+    from twin_touches as t
+    inner join judged as j on t.place = j.place and t.row_id = j.row_id
+    left join people as p on t.person = p.person
+    left join unstaged as u on t.place = u.place and t.row_id = u.row_id
 """

@@ -18,6 +18,7 @@ REMEDIES = {
     "stranger": "Read touchpoints through segment_touchpoints() and end with "
     "segment_members(); join neither from the left",
     "ended": "Ask for the consent in force at T: segment_members() does, and so do the masks of the gate",
+    "withheld": "Ask for the consent of the touchpoint's own category: the masks of the gate do",
     "before": "Ask for the consent in force when the touchpoint was collected: only int_touchpoints_gated has",
     "old": "Ask for the purpose's retention: only int_touchpoints_gated has",
     "unlisted": "Take only touchpoints of categories that the purpose lists: int_touchpoints_gated_by_purpose does",
