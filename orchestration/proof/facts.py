@@ -73,14 +73,15 @@ class Closure:
 
 
 def is_key(symbol: Symbol, names: Collection[str]) -> bool:
-    """Does it say whose a row is, or of which segment? What a key equals stays known, shown or not."""
-    return symbol.name.split(" ")[0] in {*names, SEGMENT}
+    """Is it the value of a column of one of these names, or a group's key by it?"""
+    return symbol.name.split(" ")[0] in names
 
 
 def keys_in(facts: Iterable[Fact], names: Collection[str]) -> frozenset[Symbol]:
-    """The keys of which facts tell something."""
+    """The keys of which facts tell something: what says whose a row is, or of which segment, stays known, shown or
+    not."""
     terms = (term for fact in facts for term in (fact.left, fact.right) if isinstance(term, Symbol))
-    return frozenset(term for term in terms if is_key(term, names))
+    return frozenset(term for term in terms if is_key(term, {*names, SEGMENT}))
 
 
 def visible(rows: Rows) -> frozenset[Symbol]:

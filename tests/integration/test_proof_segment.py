@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +13,9 @@ from orchestration.home import Home
 from orchestration.policy.loader import FILES, SHIPPED, load_policy
 from orchestration.proof.compiled import compiled_project
 from orchestration.proof.static import prove_statically
-from orchestration.proof.verdict import Verdict
+from orchestration.proof.verdict import Verdict, are_proved
 
+RETAIL = Path(__file__).parents[2] / "data" / "examples" / "retail"
 AS_OF = datetime(2026, 11, 26, tzinfo=UTC)
 ENTRY = {
     "label": {"zh-CN": "拿铁常客", "en": "Latte regulars"},
@@ -105,6 +107,16 @@ def test_bad_segment_is_refused_with_the_path_in_words(
     assert told, verdict.failures
     assert any(step in one for failure in told for one in failure.path)
     assert remedy in told[0].remedy
+
+
+@pytest.mark.slow
+def test_shop_with_a_policy_of_its_own_is_proved(tmp_path: Path) -> None:
+    """One source, two segments, no stages: the core models as they are compiled for somebody else."""
+    policy = load_policy(RETAIL)
+    project = compiled_project(Home.open(tmp_path / "home"), policy, RETAIL)
+    verdicts = prove_statically(project, policy, as_of=datetime(2011, 12, 10, tzinfo=UTC))
+    assert are_proved(verdicts), [failure.what for verdict in verdicts for failure in verdict.failures]
+    assert {"marts.high_spenders", "marts.repeat_buyers"} <= {verdict.relation for verdict in verdicts}
 
 
 @pytest.mark.slow
