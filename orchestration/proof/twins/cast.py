@@ -193,7 +193,7 @@ _GRANTS = """
         where twin_u('granted' || i.person || s.purpose) < case
                 when s.purpose in (select purpose from policy.stages) then 0.5 when i.is_open then 0.95
                 when s.purpose = (select identity_purpose from policy.settings) then 0.9 else 0.65 end
-            and (r.round = 0 or twin_u('again' || i.person || s.purpose) < 0.2)
+            and (r.round = 0 or twin_u('again' || i.person || s.purpose) < if(i.is_open, 0.6, 0.2))
             and (s.category is null or twin_u('named' || i.person || s.purpose) < 0.8)
             and (i.is_first or twin_u('other' || i.own || s.purpose) < 0.1)
     ),
@@ -211,8 +211,11 @@ _GRANTS = """
     ),
     dated as (
         select s.*, greatest(
-            twin_ago('granted at' || who || round, span * case when is_open then if(least < 0.1, 0.1, 0.5) else 1 end)
-            - to_days((span * least)::integer),
+            -- who says yes again lately: a no before it hides what was done lately, and makes nobody idle
+            case when is_open and round = 1 then twin_ago('again at' || who, 25) else
+                twin_ago('granted at' || who || round, span * case when is_open then if(least < 0.1, 0.1, 0.5) else 1 end)
+                - to_days((span * least)::integer)
+            end,
             case when is_open then r.renewed_at + to_days(1) else '-infinity' end
         ) as effective_at
         from spans as s left join renewals as r on s.purpose = r.purpose

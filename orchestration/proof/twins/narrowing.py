@@ -37,11 +37,27 @@ def deny(
     within = "true" if people is None else f"person in ({', '.join(map(str, sorted(people))) or 'null'})"
     con.execute(f"""
         create or replace temp table twin_denied as
-        with chosen as (
+        with renewed as (
+            select person, controller, max(renewed_at) as renewed_at
+            from (
+                select p.person, e.controller, max(e.effective_at) as renewed_at
+                from {quoted(base.name, "ledger.consent_events")} as e
+                inner join twin_people as p on e.token = p.token
+                where e.decision = 'grant'
+                group by p.person, e.controller, e.purpose
+                having count(distinct e.effective_at) > 1
+            )
+            group by person, controller
+        ),
+
+        chosen as (
             select i.controller, i.token, i.kind, i.issuer, p.person, twin_token('linked' || i.token
-                || i.controller) as linked
+                || i.controller) as linked,
+                -- a no that a later yes follows hides what lies between, and nobody may be thought idle for that
+                r.renewed_at - to_days((1 + twin_u('gap' || p.person) * 45)::integer) as before_renewal
             from twin_identifiers as i
             inner join twin_people as p on i.token = p.token and {within}
+            left join renewed as r on p.person = r.person and i.controller = r.controller
             where i.controller is not null and twin_u('denied' || p.person) < 0.67
             qualify row_number() over (
                 partition by p.person, i.controller order by twin_u('denies' || i.token), i.token
@@ -52,14 +68,15 @@ def deny(
         from chosen
     """)
     said = """
-        twin_pick((select list(purpose order by purpose) || [null] from policy.purposes), 'purpose'
-            || {token}) as purpose,
+        case when before_renewal is null then twin_pick(
+            (select list(purpose order by purpose) || [null] from policy.purposes), 'purpose' || {token}
+        ) end as purpose,
         twin_pick((select list(decision order by decision) from policy.decisions where restricts), 'no'
             || {token}) as decision,
         twin_pick((select list(code order by code) || [null] from policy.jurisdictions), 'where'
             || {token}) as jurisdiction,
-        twin_ago('denied' || {token}, 300) as effective_at, twin_ago('denied' || {token}, 300) as recorded_at,
-            'invented' as feed,
+        coalesce(before_renewal, twin_ago('denied' || {token}, 300)) as effective_at,
+        coalesce(before_renewal, twin_ago('denied' || {token}, 300)) as recorded_at, 'invented' as feed,
         8000000000 + row_number() over (order by {token}) as seq
     """
     is_linked = Change("denial", "added", "identity.links") in changes
