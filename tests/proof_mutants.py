@@ -32,10 +32,16 @@ class Change:
     append: str = ""
     wrap: str = "{sql}"
     caught_by: tuple[str, ...] = ()
+    because: str = ""
 
 
 def mutants() -> dict[str, Change]:
     return _changes()["mutants"]
+
+
+def others() -> dict[str, Change]:
+    """Changes that open nothing, each alone, and known gaps; `because` says which."""
+    return _changes()["others"]
 
 
 def refactorings() -> dict[str, Change]:
@@ -60,6 +66,7 @@ def _change(entry: dict[str, Any]) -> Change:
         append=entry.get("append", ""),
         wrap=entry.get("wrap", "{sql}"),
         caught_by=tuple(entry.get("caught_by", ())),
+        because=entry.get("because", ""),
     )
 
 

@@ -213,7 +213,8 @@ _GRANTS = """
         select s.*, greatest(
             -- who says yes again lately: a no before it hides what was done lately, and makes nobody idle
             case when is_open and round = 1 then twin_ago('again at' || who, 25) else
-                twin_ago('granted at' || who || round, span * case when is_open then if(least < 0.1, 0.1, 0.5) else 1 end)
+                twin_ago('granted at' || who || round,
+                    span * case when is_open then if(least < 0.1, 0.1, 0.5) else 1 end)
                 - to_days((span * least)::integer)
             end,
             case when is_open then r.renewed_at + to_days(1) else '-infinity' end
