@@ -15,6 +15,7 @@ from orchestration.proof.domain import (
     UNSIGNED,
     Factor,
     Mask,
+    Symbol,
     Value,
     combined,
     seen,
@@ -79,7 +80,8 @@ def _window(node: exp.Window, scope: Scope) -> Value:
     inner = node.this
     whole = is_aggregate(inner) or _is_plain(inner)
     value = aggregated(inner, scope, is_running=bool(order)) if whole else evaluate(inner, scope)
-    mask = value.mask if keys and order else None
+    is_by_row = bool(keys) and all(isinstance(key.term, Symbol) for key in keys)
+    mask = value.mask if is_by_row and order else None
     others = combined([value, *keys, *order]).atoms | scope.others()
     return replace(
         value,

@@ -62,6 +62,7 @@ def test_static_proof_holds_for_a_sound_segment() -> None:
         (replaced(TIMELINES, (" and i.scope_bit = f.scope_bit", "")), "without a permit"),
         (replaced(TIMELINES, ("on i.scope_bit = s.scope_bit", "on true")), "without a permit"),
         (replaced(TIMELINES, ("partition by unit_id ", "")), "without a permit"),
+        (replaced(TIMELINES, ("partition by unit_id ", "partition by 1 ")), "without a permit"),
         (replaced(KEPT, (" and s.retention_days >= a.retention_days", "")), "without a permit"),
         (replaced("staging.stg_web__touchpoints", ("subject_token,", "account_id_token as subject_token,")), "without a permit"),
         # a segment's own SQL
