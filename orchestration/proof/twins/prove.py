@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.policy.schema import Policy
 from orchestration.proof.project import Project
@@ -39,9 +40,20 @@ def prove_by_twins(
 ) -> tuple[Verdict, ...]:
     """A verdict for each exposed relation and purpose, over a sample of `people` or (None) everybody in the build file.
 
-    `build_file`: as `stage_inputs` left it, before or after dbt. Raises InputsGoneError where its rows are gone."""
-    with Prover.load(home, build_file, project, policy, seed=seed, people=people) as prover:
-        return prover.prove(project)
+    `build_file`: as `stage_inputs` left it, before or after dbt. Raises InputsGoneError where its rows are gone, and
+    TwinsFailedError where a twin cannot be made."""
+    try:
+        with Prover.load(home, build_file, project, policy, seed=seed, people=people) as prover:
+            return prover.prove(project)
+    except duckdb.Error:
+        pass  # its words may quote a value, so they are not kept
+    raise TwinsFailedError(
+        "twins of what it reads could not be made", where=build_file.name, remedy="Run `assent doctor`, and prove again"
+    )
+
+
+class TwinsFailedError(AssentError):
+    """DuckDB could not make a world: out of memory or room, or a staged table that is not as declared."""
 
 
 @dataclass
