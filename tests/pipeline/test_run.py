@@ -70,6 +70,7 @@ def test_status_verify_and_doctor_agree(built: tuple[Path, Finished]) -> None:
 BUILDS = "dbt        building"
 
 
+@pytest.mark.slow  # two builds; test_warehouse_repeat.py and test_dagster.py have the parts
 def test_rerun_builds_nothing_unless_the_home_was_moved(
     built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:
