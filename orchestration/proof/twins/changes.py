@@ -1,8 +1,7 @@
 """Makes a twin: a world that differs from another in what is forbidden for an audience, and in nothing else.
 
-Any set of changes makes a world that policy must not tell from the other,
-    so a difference can be traced to a single one.
-Not here: what is forbidden (`forbidden.py`), what must be equal (`exposed.py`)."""
+Any set of changes makes a world that policy must not tell from the other, so a difference can be traced to a single
+one. Not here: what is forbidden (`forbidden.py`), what must be equal (`exposed.py`)."""
 
 from __future__ import annotations
 

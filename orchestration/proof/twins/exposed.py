@@ -1,9 +1,8 @@
 """What is exposed for an audience, and how it differs between two worlds: counts and columns, never a value.
 
-Exposed are the segments' marts, whole,
-    and what exports read of their people: a contact only where it may leave. Counts of
-governance are of everybody,
-    and declared so; they are exposed for no purpose. Not here: why there should be no difference."""
+Exposed are the segments' marts, whole, and what exports read of their people: a contact only where it may leave.
+Counts of governance are of everybody, and declared so; they are exposed for no purpose. Not here: why there should be
+no difference."""
 
 from __future__ import annotations
 

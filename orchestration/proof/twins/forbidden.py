@@ -1,11 +1,8 @@
 """What policy certainly forbids for an audience, told from the ledger and the policy's tables alone.
 
-None of the models under test is asked: a broken gate would call everything permitted,
-    and nothing would be perturbed. What
-is not certain counts as permitted. People here are whole: whoever any link on record ever joined (`sample.label_people`
-    )
-    .
-Not here: how what is forbidden is changed (`changes.py`)."""
+None of the models under test is asked: a broken gate would call everything permitted, and nothing would be perturbed.
+What is not certain counts as permitted. People here are whole: whoever any link on record ever joined
+(`sample.label_people`). Not here: how what is forbidden is changed (`changes.py`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Proves by twins that what is exposed for a purpose does not depend on what policy forbids for it.
 
-A base world is sampled from a staged build (`sample.py`, `cast.py`); each twin differs
-    from it in what is forbidden
+A base world is sampled from a staged build (`sample.py`, `cast.py`); each twin differs from it in what is forbidden
 for an audience; the project's compiled SQL is run over both, on DuckDB alone; what is exposed must be the same.
 `Prover` keeps its worlds, and runs only what a changed model changes: one mutant of a model costs well under two
 seconds, so load once and call `prove(mutated_project, shrink=False)` for each."""
