@@ -1,7 +1,7 @@
 """The library of mutants against the proof: each is caught, by the parts that the table says; no refactoring is.
 
 Of `static` the table holds both ways. Of `twins` it says which mutants they must catch: what else they notice depends
-on who is in their worlds. A sample is in CI, the whole library is slow."""
+on who is in their worlds. The library is slow; `test_proof_shipped.py` and `test_twins.py` have a sample in CI."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def is_noticed(prover: Prover, change: Change, shipped: Shipped) -> bool:
     return any(verdict.failures for verdict in verdicts)
 
 
+@pytest.mark.slow
 def test_shipped_project_is_proved(shipped: Shipped) -> None:
     """Without this, every mutant would be caught for nothing."""
     verdicts = shipped.statically(shipped.project)
@@ -96,6 +97,7 @@ def test_library_is_large_and_says_who_catches_what() -> None:
     assert set(SAMPLE) <= mutants().keys() and set(KEPT) <= refactorings().keys()
 
 
+@pytest.mark.slow
 def test_each_change_changes_the_sql(shipped: Shipped) -> None:
     """A mutant that changed blanks only would be caught by nobody, or by chance."""
     for change in (*mutants().values(), *others().values()):
@@ -104,6 +106,7 @@ def test_each_change_changes_the_sql(shipped: Shipped) -> None:
         applied(change, shipped.project)
 
 
+@pytest.mark.slow
 def test_change_that_does_not_fit_the_sql_is_an_error(shipped: Shipped) -> None:
     for change in (
         Change("gone", "marts.wechat_engaged", (("what was there once", "x"),)),
@@ -115,11 +118,13 @@ def test_change_that_does_not_fit_the_sql_is_an_error(shipped: Shipped) -> None:
     assert not is_changed(blank, shipped.project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLE)
 def test_mutant_of_the_sample_is_caught_as_the_table_says(name: str, shipped: Shipped) -> None:
     assert shipped.is_flagged(mutants()[name]) == (STATIC in mutants()[name].caught_by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
 def test_refactoring_of_the_sample_is_not_flagged(name: str, shipped: Shipped) -> None:
     assert not shipped.is_flagged(refactorings()[name])
@@ -143,6 +148,7 @@ def test_mutant_is_noticed_by_the_twins(name: str, prover: Prover, shipped: Ship
     assert is_noticed(prover, mutants()[name], shipped)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
 def test_refactoring_is_not_flagged_by_the_twins(name: str, prover: Prover, shipped: Shipped) -> None:

@@ -119,6 +119,7 @@ def test_built_home_is_proved_and_every_leak_is_found(home: Path) -> None:
     assert not any(value in done.out for value in plain), "what was found is not said again"
 
 
+@pytest.mark.slow
 def test_search_that_misses_its_control_proves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch, copy_of: Callable[[Path], Path]
 ) -> None:

@@ -55,6 +55,7 @@ def policy_with(folder: Path, model: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_built_home_is_proved_by_both_parts_and_so_was_its_build(
     built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:

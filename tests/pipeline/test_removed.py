@@ -60,6 +60,7 @@ def is_of(row: dict[str, Any], source: str, day: date) -> bool:
 
 
 @pytest.mark.fault("F1", "H5")
+@pytest.mark.slow
 def test_others_rows_stay_identical_and_a_replay_says_exactly_what_is_gone(
     built: tuple[Path, Finished], tmp_path: Path
 ) -> None:

@@ -176,6 +176,7 @@ def test_replay_tells_erasure_and_retention_apart(purged: Path) -> None:
     assert causes <= {"erasure", "retention"}
 
 
+@pytest.mark.slow
 def test_replay_fails_on_what_is_unexplained_and_names_it(purged: Path) -> None:
     """A file that merely is gone, one that was edited, and a row of the kept file that was changed."""
     lost, edited = some_files(purged)[2:4]

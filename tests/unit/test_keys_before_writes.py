@@ -47,7 +47,7 @@ READS = {
     "consent requests", "consent receipt", "consent receipts", "consent vocabulary", "consent notice",
     "consent notify-list", "consent state", "consent history", "ledger migrate", "ledger head", "policy check",
     "policy schema", "policy show", "retention plan", "keys init", "keys check", "keys restore", "restore", "verify",
-    "verify ledger", "verify script", "verify export", "verify generation", "doctor", "dev",
+    "verify ledger", "verify script", "verify export", "verify generation", "doctor", "dev", "lineage",
 }  # fmt: skip
 
 

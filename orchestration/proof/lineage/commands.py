@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from orchestration.settings import Settings, load_settings
 if TYPE_CHECKING:
     from orchestration.proof.lineage.graph import Lineage
 
+NAME = re.compile(r"[A-Za-z_][\w.-]*")
+REMEDY = "`assent lineage` without arguments lists what can be asked"
 OUT = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -51,6 +54,7 @@ def lineage(
     """
     if column is not None and field is not None:
         raise AssentError("a column and a field", where="--from", remedy="Ask for one of them at a time")
+    _require_names(column, field)
     settings = context.obj if isinstance(context.obj, Settings) else load_settings()
     from orchestration.proof.lineage.read import read_lineage
 
@@ -65,6 +69,13 @@ def lineage(
         _answer(policy, graph, column, field, paths, as_json)
     elif page is None and events is None:
         _overview(graph, as_json)
+
+
+def _require_names(column: str | None, field: str | None) -> None:
+    """Before anything is compiled; what was typed is not said again, since it may be somebody's."""
+    for asked, where in ((column, "TABLE.COLUMN"), (field, "--from")):
+        if asked is not None and not NAME.fullmatch(asked):
+            raise AssentError("that is no name of a column", where=where, remedy=REMEDY)
 
 
 def _answer(policy: Policy, graph: Lineage, column: str | None, field: str | None, paths: bool, as_json: bool) -> None:
