@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -15,15 +14,6 @@ MAX_SEED = 10**6
 PIPELINE = Path(__file__).parent / "pipeline"
 
 __all__ = ["opened", "place", "postgres_server", "postgres_url"]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Each of several processes keeps to a core of its own, or the threads of every database get in each other's way
-    (two builds at once: 71 s of CPU time each, 64 s so)."""
-    worker = getattr(config, "workerinput", {}).get("workerid", "")
-    if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.hookimpl(tryfirst=True)
