@@ -26,7 +26,7 @@ dev: install ## Open the Dagster UI on 127.0.0.1 (makes the demo world first whe
 	@$(BIN)/assent --home $(DATA) dev
 
 test: $(VENV)/.dev ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev ## Run the slow tests: more kills, bigger worlds
 	$(BIN)/python -m pytest -q -m slow

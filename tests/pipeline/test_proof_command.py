@@ -74,6 +74,7 @@ def test_built_home_is_proved_by_both_parts_and_so_was_its_build(
     assert before["is_proved"] and before["generation"] == proof["generation"]
 
 
+@pytest.mark.slow
 def test_bad_segment_is_refused_with_the_path_before_it_is_built(
     built: tuple[Path, Finished], copy_of: Callable[[Path], Path], tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def replayed(home: Path, code: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow  # a build and a replay; test_evidence_replay.py has the parts
 def test_replay_is_equal_whatever_came_later_and_leaves_only_its_record(
     settled: tuple[Path, Finished], later: Path
 ) -> None:
@@ -199,6 +200,7 @@ def test_replay_fails_on_what_is_unexplained_and_names_it(purged: Path) -> None:
     assert found["tables"]["marts.wechat_engaged"]["lost"]["unexplained"] >= 1
 
 
+@pytest.mark.slow
 def test_replay_refuses_a_policy_that_was_changed_or_cannot_be_read(purged: Path) -> None:
     generation = generation_of(purged)
     inputs_file = purged / "evidence" / generation / "inputs.json"
