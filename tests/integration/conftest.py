@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
         stage_worlds(con, policy, worlds)
     run = run_build(home, file, prepare(home, policy, SHIPPED))
     assert run.succeeded, run.output
-    return Decided(worlds, file, run.target, json.loads((run.target / "manifest.json").read_text()), home)
+    target = Path(shutil.copytree(run.target, home.root.parent / "target"))  # a later run of dbt writes over its own
+    return Decided(worlds, file, target, json.loads((target / "manifest.json").read_text()), home)
 
 
 @pytest.fixture(scope="session")
