@@ -16,6 +16,7 @@ from orchestration.defs.site import Site
 from orchestration.proof.lineage.edges import Column
 from orchestration.proof.lineage.graph import Lineage
 from orchestration.proof.lineage.read import built_lineage
+from orchestration.proof.project import name_of
 
 Lineages = Mapping[str, Mapping[str, Any]]  # dbt's id → metadata of its materialisation
 
@@ -27,13 +28,9 @@ def lineages(site: Site, project: Path, manifest: Mapping[str, Any], translator:
         return {}
     nodes = {**manifest["sources"], **manifest["nodes"]}
     wanted = {i: node for i, node in nodes.items() if node["resource_type"] in ("source", "model")}
-    keys = {_relation(node): translator.get_asset_key(node) for node in wanted.values()}
-    models = {i: _relation(node) for i, node in wanted.items() if node["resource_type"] == "model"}
+    keys = {name_of(node): translator.get_asset_key(node) for node in wanted.values()}
+    models = {i: name_of(node) for i, node in wanted.items() if node["resource_type"] == "model"}
     return {i: column_lineage(_columns(lineage, relation, keys)) for i, relation in models.items()}
-
-
-def _relation(node: Mapping[str, Any]) -> str:
-    return f"{node['schema']}.{node['name']}"
 
 
 def _columns(

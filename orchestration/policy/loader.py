@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ def _typed(name: str, tree: Any, problems: list[Problem]) -> BaseModel | None:
 def policy_file(folder: Path, name: str) -> Path:
     """The file that says this part of the policy in `folder`: its own, or the shipped one where it may lack it."""
     path = folder / f"{name}.yaml"
-    return SHIPPED / path.name if name in SHIPPED_UNLESS_GIVEN and not path.exists() else path
+    return SHIPPED / path.name if name in SHIPPED_UNLESS_GIVEN and not os.path.lexists(path) else path
 
 
 def read_policy(folder: Path) -> tuple[schema.Policy | None, dict[str, Any], list[Problem]]:

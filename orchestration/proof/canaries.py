@@ -116,8 +116,12 @@ class CanarySearch:
                     self._judge(area, name, how, held - {"control"}, found)
         except UnreadableError as error:
             found.unreadable[name] = str(error)
-        except OSError as error:
-            found.unreadable[name] = error.strerror or "cannot be read"
+        except FileNotFoundError:  # Dagster's own files come and go
+            found.files[area] = found.files.get(area, 0) - (0 if is_control else 1)
+        except OSError as error:  # not a byte of it was searched: nothing is known of it
+            found.unreadable[name] = why = error.strerror or "cannot be read"
+            failure = Failure(f"a file cannot be searched ({why})", (name,), "Run as its owner, or take the file away")
+            found.hits.setdefault(area, {}).setdefault(name, []).append(failure)
 
     def _placed(self, root: Path, path: Path) -> tuple[str, str]:
         """The area, and the name by which the inventory knows the file."""

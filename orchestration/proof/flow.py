@@ -81,6 +81,9 @@ def evaluated(
 
 
 def _parsed(relation: Relation, query: Query) -> exp.Expr | None:
+    if relation.sql is None and relation.language == "sql":
+        query.missing("no SQL that dbt compiled", "Correct the model that fails, so that dbt compiles those after it")
+        return None
     if relation.sql is None or relation.language != "sql":
         query.missing(f"a model in {relation.language}", "Write it in SQL: what a program reads cannot be proved")
         return None

@@ -82,7 +82,7 @@ def read_project(target: Path, columns: Columns) -> Project:
         for unique_id, node in {**manifest["nodes"], **manifest["sources"]}.items()
         if node["resource_type"] in _READ_AS
     }
-    names = {unique_id: _name(node) for unique_id, node in nodes.items()}
+    names = {unique_id: name_of(node) for unique_id, node in nodes.items()}
     reads = {unique_id: _reads(node, names) for unique_id, node in nodes.items()}
     relations = {names[i]: _relation(node, target, columns, reads[i]) for i, node in nodes.items()}
     if len(relations) < len(nodes):
@@ -117,7 +117,8 @@ def _manifest(target: Path) -> Mapping[str, Any]:
     )
 
 
-def _name(node: Mapping[str, Any]) -> str:
+def name_of(node: Mapping[str, Any]) -> str:
+    """What the project calls the relation of a node of dbt's manifest."""
     table = node.get("identifier") or node.get("alias") or node["name"]
     return f"{node['schema']}.{table}".lower()
 
@@ -128,7 +129,7 @@ def _reads(node: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, ...]
 
 
 def _relation(node: Mapping[str, Any], target: Path, columns: Columns, reads: tuple[str, ...]) -> Relation:
-    name, kind = _name(node), _READ_AS[node["resource_type"]]
+    name, kind = name_of(node), _READ_AS[node["resource_type"]]
     config = node.get("config", {})
     declared = tuple(column.lower() for column in node["columns"]) if kind == "source" else ()
     return Relation(

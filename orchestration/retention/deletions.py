@@ -27,7 +27,7 @@ from orchestration.retention.plan import Item
 from orchestration.retention.rewrite import remove_rows, unlink_files
 from orchestration.retention.settle import remove_due
 from orchestration.retention.strip import Strip, strip
-from orchestration.retention.swap import swap_in_place
+from orchestration.retention.swap import swap_in_place, written_aside
 from orchestration.warehouse.publish import published, release_path
 
 
@@ -115,16 +115,13 @@ def _contact_log(going: Going, items: Sequence[Item]) -> int:
     last = pa.array([int(item.name) for item in items], pa.int64())
     of_them = rows.filter(pc.and_(pc.invert(rows["is_there"]), pc.is_in(rows["last"], value_set=last)))
     what = Strip(pc.unique(of_them["token"].combine_chunks()), ("token",))
-    folder = going.home.tmp / "retention"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
     changes = []
-    for path in sorted((going.home.evidence / "contact_points").glob("*.parquet")):
-        lost = strip(path, what, folder / path.name, keep_empty=True)
-        if lost is not None:
-            changes.append((path, lost.rows, lost.rest))
-    swap_in_place(going.home, changes, "retention", now=going.now)
-    shutil.rmtree(folder)
+    with written_aside(going.home, "retention") as folder:
+        for path in sorted((going.home.evidence / "contact_points").glob("*.parquet")):
+            lost = strip(path, what, folder / path.name, keep_empty=True)
+            if lost is not None:
+                changes.append((path, lost.rows, lost.rest))
+        swap_in_place(going.home, changes, "retention", now=going.now)
     return sum(rows for _, rows, _ in changes)
 
 

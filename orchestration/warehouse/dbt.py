@@ -72,13 +72,13 @@ def run_build(home: Home, build_file: Path, project: Path) -> DbtRun:
     """Runs `dbt build` on `build_file`. A failed model or test is a result, not an exception."""
     _run_folders(home, target_path(home))
     done = _dbt(build_arguments(home, project), environment(home, build_file))
-    _note_project(target_path(home), project)
+    if not done.returncode:  # what follows a failed model was not compiled
+        _note_project(target_path(home), project)
     return DbtRun(done.returncode == 0, target_path(home), done.stdout)
 
 
 def _note_project(target: Path, project: Path) -> None:
-    if target.is_dir():
-        (target / PROJECT_NOTE).write_text(project.parent.name, encoding="utf-8")
+    (target / PROJECT_NOTE).write_text(project.parent.name, encoding="utf-8")
 
 
 def run_models(home: Home, build_file: Path, project: Path) -> DbtRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,20 @@ def test_sql_of_a_compilation_that_was_killed_is_never_taken(home: Home, made: l
     (home.policies / "0123" / "compiled" / "manifest.json").write_text("{}")
     read(home)
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_sql_of_a_build_that_failed_is_never_taken(home: Home, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """What follows a model or test that fails was not compiled."""
+
+    def run(arguments: list[str], _: object) -> subprocess.CompletedProcess[str]:
+        dbt.target_path(home).mkdir(parents=True)
+        return subprocess.CompletedProcess(arguments, code, "", "")
+
+    monkeypatch.setattr(dbt, "_dbt", run)
+    project = home.policies / "0123" / "dbt"
+    dbt.run_build(home, home.building / "b.duckdb", project)
+    assert dbt.is_compiled(dbt.target_path(home), project) == (code == 0)
 
 
 def test_hash_of_the_sql_is_of_the_sql_and_not_of_the_database() -> None:
