@@ -48,7 +48,7 @@ def scan(roots: Iterable[Path], needles: dict[str, set[bytes]]) -> dict[str, set
     wanted, found = Needles(needles), dict[str, set[str]]()
     home = Home(Path(tempfile.gettempdir()) / "scan")
     for root in roots:
-        for path in files_below(root):
+        for path in files_below(root, [root], {}):
             names = set[str]()
             with contextlib.suppress(UnreadableError):  # damaged, or with a log that is open: its bytes were read
                 for _, data in readings(home, path):

@@ -177,5 +177,6 @@ def _write_report(site: Site, now: datetime) -> counts.Summary:
     counts.save(site.home, summary)
     report.save_checks(site.home, build.generation, checks)
     report.write_report(site.home, site.policy, build.generation)
-    record_lineage(site.home, site.policy, site.policy_dir, build, now=now)
+    if record_lineage(site.home, site.policy, site.policy_dir, build, now=now) is None:
+        site.say("evidence   lineage: not known of this build; `assent lineage` says why")
     return summary

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
+_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)?")
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 Measured = int | float | str
 Made = dg.MaterializeResult[None] | dg.AssetCheckResult

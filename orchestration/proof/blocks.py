@@ -189,7 +189,16 @@ class Block(Joins):
                 if name in left_out or (name in self.merged and name in given and not table):
                     continue
                 given.add(name)
-                yield renamed.get(name, name), evaluate(replaced[name], self) if name in replaced else value
+                yield (
+                    renamed.get(name, name),
+                    (
+                        evaluate(replaced[name], self)
+                        if name in replaced
+                        else self.merged[name]
+                        if name in self.merged and not table
+                        else value
+                    ),
+                )
 
     def _after(self, node: exp.Select, columns: dict[str, Value], groups: Groups | None) -> None:
         having, qualify = node.args.get("having"), node.args.get("qualify")
@@ -214,6 +223,8 @@ class Block(Joins):
         values = [value for key in keys for value in self._ordering(key.this, columns)]
         distinct = node.args.get("distinct")
         on = None if distinct is None else distinct.args.get("on")
+        self.query.require_plain(node.args.get("limit"), "LIMIT")
+        self.query.require_plain(node.args.get("offset"), "OFFSET")
         if on is not None:
             values.append(evaluate(on, self))
         if node.args.get("limit") is not None or node.args.get("offset") is not None or on is not None:
@@ -222,6 +233,12 @@ class Block(Joins):
             self.atoms |= cut
             if groups is not None:
                 groups.atoms |= cut
+        else:  # who reads these rows may cut them in this order
+            here = {lineage for part in self.parts for lineage in part.lineages}
+            loose = {atom for value in values for atom in value.atoms if atom.lineage not in here}
+            self.atoms |= frozenset(absent(atom) for atom in counted(loose))
+            if groups is not None:
+                groups.atoms |= frozenset(absent(atom) for atom in counted(loose - groups.atoms))
         self.influences |= seen(values, "sort")
 
     def _ordering(self, key: exp.Expr, columns: dict[str, Value]) -> list[Value]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestration.backup.register import is_where_written, noted_backups
 from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.proof.allowances import Allowances
-from orchestration.proof.marked import Mark, Marks, marks_of
+from orchestration.proof.marked import SAYS, Mark, Marks, marks_of
 from orchestration.proof.verdict import Failure, Verdict
 from orchestration.retention.control import Control, planted
 from orchestration.retention.needles import Needles
@@ -47,14 +47,15 @@ class Searched:
     files: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     hits: dict[str, dict[str, list[Failure]]] = field(default_factory=dict)  # area → file
-    unreadable: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)  # kind → why it could not be looked for
+    unreadable: dict[str, str] = field(default_factory=dict)  # only their bytes were searched
     not_searched: list[str] = field(default_factory=list)
     control_planted: int = 0
     control_missed: list[str] = field(default_factory=list)
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """One for each area: each of its files holds nothing that it may not; and one for the controls."""
-        found = [self._control()]
+        found = [self._control(), self._looked_for()]
         for area, files in sorted(self.files.items()):
             hits = self.hits.get(area, {})
             failures = tuple(failure for some in hits.values() for failure in some)
@@ -73,6 +74,16 @@ class Searched:
         planted = self.control_planted
         return Verdict("canaries", "control", None, planted, planted - len(missed), missed)
 
+    def _looked_for(self) -> Verdict:
+        """Of each kind that there is, some were looked for: a search for nothing finds nothing."""
+        lacking = {kind for kind, known in self.known.items() if known and not self.looked_for[kind]}
+        why = {**dict.fromkeys(lacking, "none of those that are known could be looked for"), **self.lost}
+        remedy = "Run `assent doctor`: the vault, the registry or what is published is damaged or gone"
+        failures = tuple(
+            Failure(f"{SAYS[kind]} were not looked for: {said}", (kind,), remedy) for kind, said in why.items()
+        )
+        return Verdict("canaries", "looked for", None, len(self.known), len(self.known) - len(why), failures)
+
 
 class CanarySearch:
     """One search of a home, its anchor and further folders (`also`)."""
@@ -86,17 +97,25 @@ class CanarySearch:
         self._roots = [site.home.root, *([anchor] if anchor.is_dir() else []), *also]
 
     def run(self, say: Callable[[str], None] = lambda _: None) -> Searched:
-        found = Searched(self._marks.looked_for(), dict(self._marks.known))
+        found = Searched(self._marks.looked_for(), dict(self._marks.known), lost=dict(self._marks.lost))
         with self._site.home.lock(), planted(self._site.home, self._site.keys, self._roots, None) as control:
             forms = {name: mark.forms for name, mark in self._named.items()}
             needles, seen = Needles({**forms, **control.forms}), set[Path]()
             for root in self._roots:
                 say(f"searching {root}")
-                for path in files_below(root):
+                unsearched: dict[str, str] = {}
+                for path in files_below(root, self._roots, unsearched):
                     self._look(root, path, needles, control, found, seen)
+                for where, why in unsearched.items():
+                    area, name = self._placed(root, Path(where))
+                    found.files[area] = found.files.get(area, 0) + 1
+                    self._unread(area, name, why, found)
             found.control_planted = len(control.planted)
             found.control_missed = sorted(way for path, way in control.planted.items() if path not in seen)
-            found.not_searched = self._not_searched()
+            found.not_searched = [
+                *self._not_searched(),
+                *(f"{root}: nothing could be planted in it" for root in control.bare),
+            ]
         return found
 
     def _look(
@@ -110,18 +129,23 @@ class CanarySearch:
             for how, data in self._readings(path, name):
                 found.bytes += len(data) if how == "bytes" else 0
                 held = needles.found(data)
-                if "control" in held:
+                if "control" in held and control.is_found(path, how):
                     seen.add(path)
                 if not is_control:
-                    self._judge(area, name, how, held - {"control"}, found)
+                    self._judge(root, area, name, how, held - {"control"}, found)
         except UnreadableError as error:
             found.unreadable[name] = str(error)
+            if area != "landing":  # the sources' own: what was cut is refused, and stays
+                self._unread(area, name, str(error), found)
         except FileNotFoundError:  # Dagster's own files come and go
             found.files[area] = found.files.get(area, 0) - (0 if is_control else 1)
-        except OSError as error:  # not a byte of it was searched: nothing is known of it
-            found.unreadable[name] = why = error.strerror or "cannot be read"
-            failure = Failure(f"a file cannot be searched ({why})", (name,), "Run as its owner, or take the file away")
-            found.hits.setdefault(area, {}).setdefault(name, []).append(failure)
+        except OSError as error:
+            self._unread(area, name, error.strerror or "cannot be read", found)
+
+    def _unread(self, area: str, name: str, why: str, found: Searched) -> None:
+        """What was not read through shows nothing."""
+        failure = Failure(f"it cannot be searched ({why})", (name,), "Mend it, take it away, or run as its owner")
+        found.hits.setdefault(area, {}).setdefault(name, []).append(failure)
 
     def _placed(self, root: Path, path: Path) -> tuple[str, str]:
         """The area, and the name by which the inventory knows the file."""
@@ -137,9 +161,9 @@ class CanarySearch:
         if name.startswith("outbox/") and path.suffix == ".csv":
             yield from cells(path)
 
-    def _judge(self, area: str, name: str, how: str, held: set[str], found: Searched) -> None:
+    def _judge(self, root: Path, area: str, name: str, how: str, held: set[str], found: Searched) -> None:
         marks = [self._named[number] for number in held]
-        allowed = self._allowed.of(name, how) if marks and not name.startswith(self._beside()) else None
+        allowed = self._allowed.of(name, how) if marks and root not in self._also else None  # these may hold nothing
         wrong = {mark.says: mark for mark in marks if allowed is None or not allowed.covers(mark)}
         where = found.hits.setdefault(area, {}).setdefault(name, []) if wrong else []
         told = {failure.what for failure in where}
@@ -147,10 +171,6 @@ class CanarySearch:
             what = f"{says} lies where it may not"
             if what not in told:
                 where.append(Failure(what, (name, f"in its {how}"), REMEDIES[mark.kind]))
-
-    def _beside(self) -> tuple[str, ...]:
-        """Further folders may hold nothing, whatever their files are called."""
-        return tuple(f"{root.name}/" for root in self._also)
 
     def _not_searched(self) -> list[str]:
         copies = noted_backups(self._site.home).values()

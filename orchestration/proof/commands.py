@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from orchestration.proof.verdict import Part, Verdict
 
 MOST_SHOWN = 5  # failures of one relation; all are in --json and in the evidence
-SAYS = {
-    "contact": "contact details", "pseudonym": "tokens and person keys", "audience": "audience keys",
-    "purpose_key": "keys of purposes", "master": "master keys", "secret": "keys derived from them, and people's own",
-}  # fmt: skip
 
 
 @click.command()
@@ -112,6 +108,8 @@ def _told(verdict: Verdict) -> Iterator[str]:
 
 
 def _searched(searched: Mapping[str, Any]) -> Iterator[str]:
+    from orchestration.proof.marked import SAYS
+
     kinds = [
         f"{counts['looked_for']:,} of {counts['known']:,} {SAYS[kind]}"
         for kind, counts in searched["looked_for"].items()

@@ -158,6 +158,11 @@ def conditional(value: Value, *conditions: Value) -> Value:
     )
 
 
+def sure(lineages: Iterable[int], pending: Iterable[tuple[frozenset[int], Fact]]) -> frozenset[int]:
+    """Those of a side's reads that have a row wherever the side has one: not what is optional within it."""
+    return frozenset(lineages) - union(when for when, _ in pending)
+
+
 def stronger(direct: Direct, how: How) -> Direct:
     return frozenset((column, max(had, how, key=_STRENGTH.__getitem__)) for column, had in direct)
 

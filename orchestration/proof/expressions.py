@@ -21,6 +21,7 @@ from orchestration.proof.domain import (
     conditional,
     seen,
     stronger,
+    sure,
     union,
 )
 from orchestration.proof.rules import RULES, Rule, Scope, evaluate
@@ -137,7 +138,7 @@ def _exists(node: exp.Expr, scope: Scope) -> Value:
 
 
 def _exists_in(rows: Rows) -> Value:
-    found = frozenset(Fact("present", lineage) for lineage in rows.lineages)
+    found = frozenset(Fact("present", lineage) for lineage in sure(rows.lineages, rows.pending))
     return Value(atoms=unsure(rows.atoms), truths=rows.facts | found, indirect=_told_by(rows))
 
 

@@ -16,7 +16,7 @@ from orchestration.proof.domain import (
     Value,
     combined,
     seen,
-    union,
+    sure,
 )
 from orchestration.proof.names import Names
 from orchestration.proof.predicates import is_true
@@ -113,7 +113,7 @@ class Joins(Names):
     def _optional(self, rows: Rows, condition: Value, before: Names) -> None:
         """LEFT JOIN: what holds of the right side, and of its match, holds where there is one."""
         here = frozenset(rows.lineages)
-        facts = rows.facts | condition.truths | frozenset(Fact("present", lineage) for lineage in here)
+        facts = rows.facts | condition.truths | frozenset(Fact("present", one) for one in sure(here, rows.pending))
         self.facts = before.facts
         self.pending |= frozenset((here, fact) for fact in facts)
         self.anchors = before.anchors
@@ -124,7 +124,7 @@ class Joins(Names):
     def _preserve(self, rows: Rows, condition: Value, before: Names, *, is_full: bool) -> None:
         """RIGHT JOIN: what held of the left side holds where it has a match."""
         here = frozenset(lineage for part in before.parts for lineage in part.lineages)
-        facts = before.facts | condition.truths | frozenset(Fact("present", lineage) for lineage in here)
+        facts = before.facts | condition.truths | frozenset(Fact("present", one) for one in sure(here, before.pending))
         self.facts = frozenset() if is_full else rows.facts
         self.pending |= frozenset((here, fact) for fact in facts)
         self.anchors = frozenset() if is_full else rows.anchors
@@ -212,7 +212,7 @@ class Joins(Names):
     def _values(self, node: exp.Values) -> tuple[str, Rows]:
         width = max((len(row.expressions) for row in node.expressions), default=0)
         values = [evaluate(cell, self) for row in node.expressions for cell in row.expressions]
-        told = replace(values[0], term=None) if len(values) == 1 else Value(atoms=union(v.atoms for v in values))
+        told = replace(combined(values), strict=frozenset())
         rows = Rows({f"col{place}": told for place in range(width)})
         name = node.alias.lower() or f"values {len(self.parts)}"
         return name, read_again(named(rows, node.args.get("alias"), self.query), self.query.counter)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from orchestration.errors import HomeError
 from orchestration.identity.keys import Keys, SubjectRegistry
@@ -25,6 +25,11 @@ USES = (
     "token", "keyed hash", "anchor signing", "anchor journal", "archive", "identity-resolution", "ledger-detail",
     "ledger-events", "ledger-mirror", "quarantine", "suppression", "suppression list", "wrap data keys",
 )  # fmt: skip
+
+SAYS = {
+    "contact": "contact details", "pseudonym": "tokens and person keys", "audience": "audience keys",
+    "purpose_key": "keys of purposes", "master": "master keys", "secret": "keys derived from them, and people's own",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Marks:
 
     marks: tuple[Mark, ...]
     known: Mapping[str, int]
+    lost: Mapping[str, str] = field(default_factory=dict)  # kind → why none of it can be looked for
 
     def looked_for(self) -> dict[str, int]:
         return {kind: sum(mark.kind == kind for mark in self.marks) for kind in self.known}
@@ -58,7 +64,13 @@ def marks_of(site: Site, *, seed: int, sample: int | None) -> Marks:
         chosen = _some(dice, sorted(kinds), sample)
         contacts = _contacts(vault.get(chosen), kinds)
         data_keys = registry.existing_data_keys(chosen)
-    people = _people(site)
+    lost, people = {}, list[tuple[str, str, str]]()
+    try:
+        people, contacts_built = _people(site), _contacts_built(site)
+    except HomeError:
+        lost["audience"], contacts_built = "what is published cannot be read", 0
+    if contacts_built and not kinds:
+        lost["contact"] = f"what is published knows {contacts_built:,}, and the vault none"
     marks = [
         *contacts,
         *_pseudonyms(_some(dice, tokens, sample), "token"),
@@ -74,7 +86,7 @@ def marks_of(site: Site, *, seed: int, sample: int | None) -> Marks:
         "master": len(_masters(site.keys)),
         "secret": len(USES) * len(_masters(site.keys)) + len(data_keys),
     }
-    return Marks(tuple(marks), known)
+    return Marks(tuple(marks), known, lost)
 
 
 def _some(dice: random.Random, values: Sequence[str], sample: int | None) -> list[str]:
@@ -93,15 +105,21 @@ def _pseudonyms(values: Sequence[str], what: str) -> Iterator[Mark]:
 
 def _people(site: Site) -> list[tuple[str, str, str]]:
     """Person, purpose and audience key of everybody considered in the generation in force; none before the first."""
-    try:
-        if published(site.home) is None:
-            return []
-    except HomeError:  # damaged: its bytes are searched all the same
+    query = "SELECT person_key, purpose, audience_key FROM intermediate.int_audience_keys ORDER BY ALL"
+    return [(str(person), str(purpose), str(key)) for person, purpose, key in _published(site, query)]
+
+
+def _contacts_built(site: Site) -> int:
+    """How many contact details the generation in force was built with."""
+    return sum(int(number) for (number,) in _published(site, "SELECT count(*) FROM activity.contact_points"))
+
+
+def _published(site: Site, query: str) -> list[tuple[Any, ...]]:
+    if published(site.home) is None:
         return []
     con = connect_published(site.home)
     try:
-        query = "SELECT person_key, purpose, audience_key FROM intermediate.int_audience_keys ORDER BY ALL"
-        return [(str(person), str(purpose), str(key)) for person, purpose, key in con.execute(query).fetchall()]
+        return con.execute(query).fetchall()
     finally:
         con.close()
 

@@ -177,6 +177,12 @@ def _nonzero(mask: Value, zero: Value) -> Facts:
 def _same_bits(masked: Value, one: Value) -> Facts:
     """`mask & s.scope_mask = s.scope_mask`: a scope's mask is never 0."""
     scopes = one.mask or frozenset()
-    if masked.mask and scopes and scopes < masked.mask and all(factor.kind == "scope" for factor in scopes):
+    if (
+        masked.mask
+        and one.roles
+        and scopes
+        and scopes < masked.mask
+        and all(factor.kind == "scope" for factor in scopes)
+    ):
         return frozenset({Fact("nonzero", masked.mask)})
     return frozenset()

@@ -57,6 +57,11 @@ class Query:
     def read(self, node: exp.Expr, ctes: Mapping[str, Rows], parent: Any = None) -> Rows:
         return self.reader(node, self, ctes, parent)
 
+    def require_plain(self, node: exp.Expr | None, where: str) -> None:
+        """What cuts rows by a number must be a number: a query or a column there would choose among people."""
+        if node is not None and node.find(exp.Query, exp.Column) is not None:
+            self.missing(f"a query or column in {where}", "Write a number")
+
     def missing(self, construct: str, remedy: str) -> None:
         found = Unresolved(construct, self.relation, remedy)
         if found not in self.unresolved:

@@ -77,6 +77,10 @@ def _window(node: exp.Window, scope: Scope) -> Value:
     specs = [node] if named is None else [named, node]
     keys = [evaluate(key, scope) for spec in specs for key in spec.args.get("partition_by") or ()]
     order = [evaluate(key.this, scope) for spec in specs for key in _ordered(spec)]
+    for spec in specs:
+        frame = spec.args.get("spec")
+        if frame is not None and frame.find(exp.Query, exp.Column) is not None:
+            return scope.unresolved("a query or column in a window's frame", "Write a number")
     inner = node.this
     whole = is_aggregate(inner) or _is_plain(inner)
     value = aggregated(inner, scope, is_running=bool(order)) if whole else evaluate(inner, scope)

@@ -89,6 +89,8 @@ def _verify(
             click.echo(f"FOUND {where}: {', '.join(what)}")
         for where, why in found.unreadable.items():
             click.echo(f"only its bytes could be searched: {where} ({why})")
+        for where, why in found.unsearched.items():
+            click.echo(f"NOT SEARCHED {where}: {why}")
         for copy in found.sealed_copies:
             click.echo(f"not searched, since a passphrase seals it: {copy}; it goes when its days are over")
         missed = f", {len(found.control_missed)} of them missed" if found.control_missed else ""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import bz2
-import contextlib
 import gzip
 import hashlib
 import lzma
 import pickle
+import re
 import secrets
 import shutil
 import sqlite3
@@ -33,7 +33,10 @@ from orchestration.ingestion.archive import seal_file
 from orchestration.ingestion.quarantine import quarantine_aside
 from orchestration.retention.needles import forms_of_token, forms_of_value
 
-PREFIX = "control-"  # of everything planted: what a killed search left is removed by the next
+PREFIX = "assent-control-"  # of everything planted: what a killed search left is removed by the next
+IN_FOLDER = re.compile(
+    rf"{PREFIX}[0-9a-f]{{8}}\.txt"
+)  # in folders that may be somebody's: no other file of theirs goes
 SOURCE = "control"
 
 
@@ -44,6 +47,11 @@ class Control:
     forms: dict[str, set[bytes]]
     planted: dict[Path, str]  # file → way of hiding
     line: str  # of the sealed ones
+    bare: tuple[Path, ...] = ()  # folders in which nothing could be planted
+
+    def is_found(self, path: Path, how: str) -> bool:
+        """Whether a finding read `how` shows what it was planted for: what is packed must be found unpacked."""
+        return self.planted.get(path) not in READ_THROUGH or how not in ("name", "bytes")
 
 
 @contextmanager
@@ -55,6 +63,7 @@ def planted(home: Home, keys: Keys, roots: Sequence[Path], line: str | None) -> 
     folder = home.tmp / f"{PREFIX}{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)
     files: dict[Path, str] = {}
+    bare: list[Path] = []
     try:
         for way, write in WAYS.items():
             path = folder / way
@@ -62,20 +71,28 @@ def planted(home: Home, keys: Keys, roots: Sequence[Path], line: str | None) -> 
             files[path] = way
         for root in roots:
             path = root / f"{PREFIX}{secrets.token_hex(4)}.txt"
-            with contextlib.suppress(OSError):  # a folder that we may only read: then it says nothing of that folder
+            try:
                 path.write_bytes(token.encode())
                 files[path] = "in each folder"
+            except OSError:  # a folder that we may only read
+                bare.append(root)
         if line is not None:
             files |= _seal(home, keys, line)
-        yield Control({"control": forms_of_token(token) | forms_of_value(value)}, files, line or "")
+        yield Control(
+            {"control": forms_of_token(token) | forms_of_value(value) | forms_of_value(number_in(value))},
+            files,
+            line or "",
+            tuple(bare),
+        )
     finally:
         remove_left(home, roots)
 
 
 def remove_left(home: Home, roots: Sequence[Path]) -> None:
-    for folder in (home.tmp, *roots):
-        for path in folder.glob(f"{PREFIX}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in home.tmp.glob(f"{PREFIX}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (path for root in roots for path in root.glob(f"{PREFIX}*") if IN_FOLDER.fullmatch(path.name)):
+        path.unlink()
     for folder in (home.quarantine / SOURCE, home.archive / SOURCE):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -107,6 +124,22 @@ def _duckdb(path: Path, token: str, _: str) -> None:
 
 def _parquet(path: Path, token: str, _: str) -> None:
     pq.write_table(pa.table({"v": ["x", token, "x"] * 100}), path, compression="zstd")
+
+
+def _parquet_of_bytes(path: Path, token: str, _: str) -> None:
+    values = pa.array([bytes.fromhex(token)] * 3, pa.binary(len(token) // 2))
+    pq.write_table(pa.table({"v": values}), path, compression="zstd")
+
+
+def _parquet_of_numbers(path: Path, _: str, value: str) -> None:
+    """A column that pandas made of numbers with gaps: floats."""
+    values = pa.array([float(number_in(value)), None], pa.float64())
+    pq.write_table(pa.table({"v": values}), path, compression="zstd")
+
+
+def number_in(value: str) -> str:
+    """A number of as many digits as a phone's that stands for the value."""
+    return str(10**12 + int(hashlib.sha256(value.encode()).hexdigest(), 16) % 10**12)
 
 
 def _zip(path: Path, _: str, value: str) -> None:
@@ -179,5 +212,12 @@ WAYS: dict[str, Callable[[Path, str, str], None]] = {
     "sqlite": _sqlite,
     "zlib in sqlite": _packed_in_sqlite,
     "parquet": _parquet,
+    "parquet of bytes": _parquet_of_bytes,
+    "parquet of numbers": _parquet_of_numbers,
     "duckdb": _duckdb,
 }
+# Ways in which the bytes as they lie are not what is claimed to be seen through.
+READ_THROUGH = frozenset(
+    ("gzip", "bz2", "xz", "zstd", "zip", "zlib", "gzip within", "sqlite", "zlib in sqlite", "parquet", "duckdb",
+     "parquet of bytes", "parquet of numbers")
+)  # fmt: skip

@@ -53,7 +53,16 @@ def readings(home: Home, path: Path) -> Iterator[Reading]:
             yield from (("packed within", piece) for piece in _members(data))
     try:
         yield from _inside(home, path, start)
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        pa.ArrowException,
+    ) as error:
         raise UnreadableError(type(error).__name__) from None
     except (sqlite3.Error, duckdb.Error) as error:
         raise UnreadableError(type(error).__name__) from None
@@ -185,6 +194,13 @@ def of_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes]]:
         yield from ((name, data) for data in _values(column))
 
 
+_OF_BYTES = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary,
+    pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary,
+)  # fmt: skip
+_OF_NOBODY = (pa.types.is_boolean, pa.types.is_temporal, pa.types.is_null)
+
+
 def _values(column: pa.Array) -> Iterator[bytes]:
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -196,10 +212,14 @@ def _values(column: pa.Array) -> Iterator[bytes]:
         yield from (data for part in (column.keys, column.items) for data in _values(part))
     elif pa.types.is_nested(kind):
         yield from _values(column.flatten())
-    elif pa.types.is_integer(kind):
+    elif pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         yield from _values(pc.cast(column, pa.string()))
-    elif pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+    elif pa.types.is_floating(kind):  # whole numbers that pandas holds so, for what is absent
+        yield from _values(pc.cast(pc.cast(column, pa.float64()), pa.decimal128(38, 3), safe=False))
+    elif any(is_kind(kind) for is_kind in _OF_BYTES):
         present = column.cast(pa.binary()).drop_null()
         if len(present):
             one_list = pa.ListArray.from_arrays(pa.array([0, len(present)], pa.int32()), present)
             yield pc.binary_join(one_list, b"\0")[0].as_py()
+    elif not any(is_kind(kind) for is_kind in _OF_NOBODY):
+        raise UnreadableError(f"a column of type {kind} is not read")

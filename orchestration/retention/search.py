@@ -37,15 +37,16 @@ class Found:
     bytes: int = 0
     readings: dict[str, int] = field(default_factory=dict)  # by how they were read
     hits: dict[str, list[str]] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)  # only their bytes were searched
+    unsearched: dict[str, str] = field(default_factory=dict)  # not even these
     sealed_copies: list[str] = field(default_factory=list)  # backups: sealed with a passphrase, so not searched
     control_planted: int = 0
     control_missed: list[str] = field(default_factory=list)
 
     @property
     def is_sound(self) -> bool:
-        """Whether the search saw through every way of hiding, in every folder."""
-        return self.control_planted > 0 and not self.control_missed
+        """Whether the search saw through every way of hiding, in every folder, and read every file."""
+        return self.control_planted > 0 and not self.control_missed and not self.unsearched
 
     @property
     def is_clean(self) -> bool:
@@ -82,8 +83,9 @@ class Search:
             needles = Needles({**self._forms, **control.forms})
             seen = set[Path]()
             for root in self._roots:
-                for path in files_below(root):
+                for path in files_below(root, self._roots, found.unsearched):
                     self._look(root, path, needles, found, control, seen)
+            found.unsearched |= {str(root): "nothing could be planted in it" for root in control.bare}
             self._look_into_sealed(needles, found, control, seen)
             copies = noted_backups(self._site.home).values()
             found.sealed_copies = sorted(copy.path for copy in copies if is_where_written(copy))
@@ -99,13 +101,15 @@ class Search:
                 found.bytes += len(data) if how == "bytes" else 0
                 for name in needles.found(data):
                     if name == "control":
-                        seen.add(path)
+                        seen |= {path} if control.is_found(path, how) else set()
                     elif path not in control.planted:
                         found.hit(where, f"{name} in its {how}")
         except UnreadableError as error:
             found.unreadable[where] = str(error)
+        except FileNotFoundError:  # Dagster's own files come and go
+            return
         except OSError as error:
-            found.unreadable[where] = error.strerror or "cannot be read"
+            found.unsearched[where] = error.strerror or "cannot be read"
         found.files += path not in control.planted
 
     def _look_into_sealed(self, needles: Needles, found: Found, control: Control, seen: set[Path]) -> None:
@@ -129,11 +133,20 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def files_below(root: Path) -> Iterator[Path]:
-    """Every file below, hidden ones too; links are not followed, as what they lead to is elsewhere."""
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            yield path
+def files_below(root: Path, roots: Sequence[Path], unsearched: dict[str, str]) -> Iterator[Path]:
+    """Every file below, hidden ones too. A folder that cannot be listed is `unsearched`, and a link that leads out of
+    `roots`: it is not followed."""
+
+    def unlisted(error: OSError) -> None:
+        unsearched[str(error.filename)] = error.strerror or "cannot be listed"
+
+    for folder, folders, files in os.walk(root, onerror=unlisted):
+        folders.sort()
+        for path in sorted(Path(folder) / name for name in (*folders, *files)):
+            if not path.is_symlink():
+                yield from [path] if path.is_file() else []
+            elif not any(path.resolve().is_relative_to(one.resolve()) for one in roots):
+                unsearched[str(path)] = "a link to another place: name that with --also"
 
 
 def plain_values(site: Site, lines: Sequence[str]) -> list[str]:

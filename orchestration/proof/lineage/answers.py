@@ -76,7 +76,7 @@ def goes_of(lineage: Lineage, facts: Facts, column: Column) -> Goes:
     told = [(_told(facts, end), end) for end in ends]
     shown = [(one, end) for one, end in told if one.kind in ("segment", "governance", "file")]
     by_value = tuple(one for one, end in shown if end.is_direct)
-    valued = {one.relation for one in by_value}
+    valued = {_way(one) for one in by_value}
     rule = facts.rule(column)
     return Goes(
         str(column),
@@ -85,16 +85,21 @@ def goes_of(lineage: Lineage, facts: Facts, column: Column) -> Goes:
         rule.stage if rule else None,
         purposes=tuple(sorted({purpose for one, _ in shown for purpose in one.purposes})),
         goes_to=by_value,
-        decides=_by_relation(one for one, end in shown if not end.is_direct and one.relation not in valued),
+        decides=_by_relation(one for one, end in shown if not end.is_direct and _way(one) not in valued),
         kept=tuple(one for one, _ in told if one.kind in ("kept", "stored")),
     )
 
 
+def _way(one: Told) -> tuple[object, ...]:
+    """By what it passes to where it goes: another way there is told beside."""
+    return one.relation, one.gates, one.around, one.is_gated
+
+
 def _by_relation(told: Iterable[Told]) -> tuple[Told, ...]:
-    """One of each relation: what decides which rows there are decides on each of its columns. The one whose gates are
-    fewest, so that no way around a gate is left out."""
+    """One of each relation: what decides which rows there are decides on each of its columns. The one that passes by
+    the least, so that no way around a gate is left out."""
     found: dict[str, Told] = {}
-    for one in sorted(told, key=lambda one: (len(one.gates), len(one.path), one.column)):
+    for one in sorted(told, key=lambda one: (one.is_gated, len(one.gates), len(one.path), one.column)):
         found.setdefault(one.relation, one)
     return tuple(found[relation] for relation in sorted(found))
 

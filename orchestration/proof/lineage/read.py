@@ -25,7 +25,7 @@ from orchestration.proof.lineage import origins
 from orchestration.proof.lineage.edges import ROWS, Column, Edge, indirect
 from orchestration.proof.lineage.graph import MARTS, Lineage
 from orchestration.proof.project import Project, ProjectUnreadableError, read_project
-from orchestration.warehouse.code_hash import code_hash
+from orchestration.warehouse.code_hash import code_hash, tools_hash
 from orchestration.warehouse.dbt import is_compiled, target_path
 from orchestration.warehouse.prepare import prepare
 
@@ -139,7 +139,7 @@ def gates_of(analysis: Analysis) -> list[str]:
 
 def _as_json(lineage: Lineage) -> dict[str, Any]:
     return {
-        "code": code_hash(),
+        "code": [code_hash(), tools_hash()],
         "gates": lineage.gates,
         "reviewed": lineage.reviewed,
         "of_segment": [[*pair, name] for pair, name in lineage.of_segment.items()],
@@ -152,7 +152,7 @@ def _kept(file: Path) -> Lineage | None:
     """What is kept, where this very code kept it."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content: Mapping[str, Any] = json.loads(file.read_bytes())
-        if content["code"] == code_hash():
+        if content["code"] == [code_hash(), tools_hash()]:
             edges = [Edge(Column(a, b), Column(c, d), how, direct) for a, b, c, d, how, direct in content["edges"]]
             named = {(source, target): name for source, target, name in content["of_segment"]}
             columns = [Column(*column) for column in content["columns"]]
