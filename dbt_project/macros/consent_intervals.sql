@@ -40,6 +40,7 @@
         inner join reached as r on e.identifier_id = r.identifier_id
         left join {{ grantors }} as g on r.unit_id = g.unit_id and e.identifier_id = g.identifier_id
         where not e.restricts and not e.is_strong and e.inadmissible_reason is null and g.unit_id is null
+            and e.seq > 0    -- silence lifts nothing
     ),
 
     clearing as (
