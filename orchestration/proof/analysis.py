@@ -18,8 +18,8 @@ from orchestration.proof.query import Query
 from orchestration.proof.sources import cut_rows, source_rows
 from orchestration.retention.places import Place, inventory
 
-MARTS, GOVERNANCE = "marts", "governance"
-INSIDE = ("staging", "intermediate")  # layers that nobody outside reads
+STAGING, MARTS, GOVERNANCE = "staging", "marts", "governance"
+INSIDE = (STAGING, "intermediate")  # layers that nobody outside reads
 DECLARED, MART = "declared ", "mart "  # how the atoms of relations that stand by themselves begin
 _KEYS = frozenset({"touchpoint_key", "subject_token", "body_hash", "batch"})  # of every touchpoint
 

@@ -189,16 +189,8 @@ class Block(Joins):
                 if name in left_out or (name in self.merged and name in given and not table):
                     continue
                 given.add(name)
-                yield (
-                    renamed.get(name, name),
-                    (
-                        evaluate(replaced[name], self)
-                        if name in replaced
-                        else self.merged[name]
-                        if name in self.merged and not table
-                        else value
-                    ),
-                )
+                kept = self.merged[name] if name in self.merged and not table else value
+                yield renamed.get(name, name), evaluate(replaced[name], self) if name in replaced else kept
 
     def _after(self, node: exp.Select, columns: dict[str, Value], groups: Groups | None) -> None:
         having, qualify = node.args.get("having"), node.args.get("qualify")

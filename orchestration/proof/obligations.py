@@ -1,5 +1,6 @@
 """An obligation of the static proof, and those that every exposed relation has: that its SQL is understood, that it
-reads what dbt knows of, and that whatever is personal on its way ends by a rule.
+reads what dbt knows of, that nothing is chosen before the gate, and that whatever is personal on its way ends by a
+rule.
 
 Not here: what a segment owes (`segments.py`), and what tables of counts owe (`aggregates.py`)."""
 
@@ -11,7 +12,7 @@ from datetime import date
 from itertools import pairwise
 
 from orchestration.policy.schema import Reclassification
-from orchestration.proof.analysis import Analysis
+from orchestration.proof.analysis import STAGING, Analysis
 from orchestration.proof.sources import is_personal
 from orchestration.proof.verdict import Failure, Verdict
 from orchestration.retention.places import RETENTION, Place
@@ -47,6 +48,22 @@ def readable(name: str, analysis: Analysis) -> Iterator[Obligation]:
             yield Obligation(f"{one} is understood", Failure(what, way, unresolved.remedy))
         if not found:
             yield Obligation(f"{one} is understood")
+
+
+def only_renamed(name: str, analysis: Analysis) -> Iterator[Obligation]:
+    """Staging on the way leaves out no touchpoint and chooses no value: what decided it would be told of nowhere."""
+    for one in sorted(analysis.above(name)):
+        if analysis.project[one].layer != STAGING:
+            continue
+        rows = analysis.rows(one)
+        chosen = sorted(column for column, value in rows.columns.items() if value.indirect)
+        what = f"{one} renames, casts and computes only"
+        said = f"{one} chooses {', '.join(chosen) or 'among touchpoints'} by a condition, before the gate"
+        if not chosen and not rows.influences:
+            yield Obligation(what)
+            continue
+        remedy = "Keep every touchpoint and its fields as they are; choose among them in the segment's model"
+        yield Obligation(what, Failure(said, (one, *_way(one, name, analysis)), remedy))
 
 
 def _way(start: str, name: str, analysis: Analysis) -> tuple[str, ...]:

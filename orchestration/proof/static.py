@@ -1,7 +1,7 @@
 """The static proof: on the compiled SQL alone, no path around the gate leads to anything that is exposed.
 
 Proved is what the SQL says of every possible data. Taken for given are DuckDB, sqlglot's reading of its SQL, that dbt
-runs what it compiled, and the reviews in reclassifications.yaml. Not here: what is run (`twin.py`)."""
+runs what it compiled, and the reviews in reclassifications.yaml. Not here: what is run (`twins/`)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datetime import datetime
 
 from orchestration.policy.schema import Policy, Segment
 from orchestration.proof.aggregates import EXPORTED, of_counts, of_deliveries
-from orchestration.proof.analysis import GOVERNANCE, INSIDE, MARTS, Analysis
-from orchestration.proof.obligations import Endings, Obligation, in_force, readable, verdict
+from orchestration.proof.analysis import GOVERNANCE, INSIDE, MARTS, STAGING, Analysis
+from orchestration.proof.obligations import Endings, Obligation, in_force, only_renamed, readable, verdict
 from orchestration.proof.project import Project, Relation
 from orchestration.proof.segments import Mart
 from orchestration.proof.verdict import Failure, Verdict
@@ -31,8 +31,9 @@ def prove_statically(
         owed = _owed(relation, analysis, sensitive, as_of)
         if owed is not None:
             purpose, own = owed
-            every = (*readable(relation.name, analysis), *endings.obligations(relation.name, analysis), *own)
-            found.append(verdict(relation.name, purpose, iter(every)))
+            name = relation.name
+            way = (*readable(name, analysis), *only_renamed(name, analysis), *endings.obligations(name, analysis))
+            found.append(verdict(name, purpose, iter((*way, *own))))
     return (*found, *_not_there(analysis))
 
 
@@ -94,7 +95,7 @@ def _sensitive(analysis: Analysis) -> frozenset[str]:
     columns = frozenset(
         name
         for relation in analysis.project.models
-        if relation.layer == "staging"
+        if relation.layer == STAGING
         for name, value in analysis.told[relation.name].columns.items()
         if fields & {column for column, _ in value.direct | value.indirect}
     )

@@ -76,16 +76,17 @@ def _window(node: exp.Window, scope: Scope) -> Value:
         return scope.unresolved(f"the window `{name.name}`", "Define it in WINDOW, or write it out in OVER (…)")
     specs = [node] if named is None else [named, node]
     keys = [evaluate(key, scope) for spec in specs for key in spec.args.get("partition_by") or ()]
-    order = [evaluate(key.this, scope) for spec in specs for key in _ordered(spec)]
-    for spec in specs:
-        frame = spec.args.get("spec")
-        if frame is not None and frame.find(exp.Query, exp.Column) is not None:
-            return scope.unresolved("a query or column in a window's frame", "Write a number")
+    ordered = [key for spec in specs for key in _ordered(spec)]
+    order = [evaluate(key.this, scope) for key in ordered]
+    frames = [frame for spec in specs if (frame := spec.args.get("spec")) is not None]
+    if any(frame.find(exp.Query, exp.Column) is not None for frame in frames):
+        return scope.unresolved("a query or column in a window's frame", "Write a number")
     inner = node.this
     whole = is_aggregate(inner) or _is_plain(inner)
     value = aggregated(inner, scope, is_running=bool(order)) if whole else evaluate(inner, scope)
-    is_by_row = bool(keys) and all(isinstance(key.term, Symbol) for key in keys)
-    mask = value.mask if is_by_row and order else None
+    is_by_row = bool(keys) and all(isinstance(key.term, Symbol) for key in (*keys, *order))
+    is_so_far = bool(ordered) and not frames and not any(key.args.get("desc") for key in ordered)
+    mask = value.mask if is_by_row and is_so_far else None
     others = combined([value, *keys, *order]).atoms | scope.others()
     return replace(
         value,

@@ -15,8 +15,12 @@ BY_PURPOSE = "intermediate.int_touchpoints_gated_by_purpose"
 TIMELINES = "intermediate.int_timelines"
 BY_IDENTIFIER = "intermediate.int_timelines_by_identifier"
 KEPT = "intermediate.int_masks_kept"
+IN_STORE = "staging.stg_in_store__touchpoints"
 PEOPLE = "with people as (select person_key from {source} group by person_key)\n" + MEMBERS
 SINCE = "occurred_at >= (select b.as_of from meta.builds as b) - to_days(30)"
+
+
+BIRTHDAY = {IN_STORE: MODELS[IN_STORE].replace("store, amount", "store, birthday_month_of_year as amount")}
 
 
 def replaced(model: str, *pairs: tuple[str, str]) -> dict[str, str]:
@@ -92,6 +96,42 @@ def test_static_proof_holds_for_a_sound_segment() -> None:
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t where (t.person_key, t.amount) in (select o.person_key, (select avg(m.amount) from {MASKED} as m) from {TOUCHPOINTS} as o))")}, "without a permit"),
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t inner join ledger.consent_events as e on e.token = t.person_key)")}, "outside the gate"),
         ({MART: PEOPLE.format(source=f"(select t.* from {TOUCHPOINTS} as t where t.unit_id in (select i.identifier_id from identity.identifiers as i where i.is_strong))")}, "outside the gate"),
+        # what cuts, orders or frames rows
+        ({MART: PEOPLE.format(source=f"(select * from {TOUCHPOINTS} limit (select count(*) from {MASKED} as m where m.item = 'x'))")}, "query or column in LIMIT"),
+        ({MART: PEOPLE.format(source=f"(select * from {TOUCHPOINTS} limit 10 offset (select count(*) from {MASKED} as m where m.item = 'x'))")}, "query or column in OFFSET"),
+        ({MART: PEOPLE.format(source=f"(select * from (select t.* from {TOUCHPOINTS} as t order by (select count(*) from {MASKED} as m where m.person_key = t.person_key)) limit 10)")}, "without a permit"),
+        ({MART: PEOPLE.format(source=f"(select person_key from (select person_key from {TOUCHPOINTS} as g group by person_key order by (select count(*) from {MASKED} as m where m.person_key = g.person_key)) limit 5)")}, "without a permit"),
+        ({MART: PEOPLE.format(source=f"(select person_key from (select t.person_key, sum(1) over (partition by t.person_key order by t.occurred_at rows between (select count(*) from {MASKED} as m) preceding and current row) as s from {TOUCHPOINTS} as t) where s > 3)")}, "in a window's frame"),
+        (replaced(TIMELINES, ("order by changed_at)", "order by changed_at desc)")), "without a permit"),
+        (replaced(TIMELINES, ("order by changed_at)", "order by 1)")), "without a permit"),
+        (replaced(TIMELINES, ("order by changed_at)", "order by changed_at rows between current row and unbounded following)")), "without a permit"),
+        # rows that may not be there
+        ({MART: PEOPLE.format(source=f"""(
+            select c.person_key from {TOUCHPOINTS} as c left join (
+                select t.person_key, t.item from {GATED} as t
+                inner join policy.scopes as s on (t.permitted_mask & s.scope_mask) <> 0 and s.controller = 'shop' and s.category <> 'sensitive'
+                left join policy.purposes as p on p.purpose = s.purpose and s.purpose = 'sms_marketing' where t.{SINCE}
+            ) as q on c.person_key = q.person_key where q.item = 'x')""")}, "of whatever purpose"),
+        ({MART: PEOPLE.format(source=f"""(
+            select c.person_key from {MASKED} as t
+            left join policy.scopes as s on (t.permitted_mask & s.scope_mask) <> 0 and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive' and t.{SINCE}
+            right join {TOUCHPOINTS} as c on t.person_key = c.person_key where t.item = 'x')""")}, "without a permit"),
+        ({MART: PEOPLE.format(source=f"""(
+            select t.person_key from {MASKED} as t
+            left join policy.scopes as s on t.controller = s.controller and t.category = s.category and s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive'
+            where (t.permitted_mask & coalesce(s.scope_mask, 0)) = coalesce(s.scope_mask, 0) and t.{SINCE})""")}, "without a permit"),
+        ({MART: PEOPLE.format(source=f"""(
+            select t.person_key from {MASKED} as t
+            inner join policy.scopes as s on s.purpose = 'sms_marketing' and s.controller = 'shop' and s.category <> 'sensitive'
+            where (t.permitted_mask & s.scope_mask) = (s.scope_mask & 0) and t.{SINCE})""")}, "without a permit"),
+        # staging chooses nothing
+        ({IN_STORE: MODELS[IN_STORE] + " where birthday_month_of_year = 3"}, "chooses among touchpoints"),
+        ({IN_STORE: MODELS[IN_STORE].replace("item,", "case when birthday_month_of_year = 3 then 'a' else 'b' end as item,")}, "chooses item by a condition"),
+        ({IN_STORE: MODELS[IN_STORE] + " limit (select count(*) from lake.web)"}, "query or column in LIMIT"),
+        (BIRTHDAY | {MART: PEOPLE.format(source=f"(select t.person_key from {TOUCHPOINTS} as t, (values (t.amount), (t.amount)) as v (c) where v.c = 3)")}, "birthday_month_of_year"),
+        (BIRTHDAY | {MART: PEOPLE.format(source=f"(select person_key from (select * from (select 1 as c) as a right join (select person_key, amount as c from {TOUCHPOINTS}) as b using (c)) where c = 3)")}, "birthday_month_of_year"),
+        ({MART: ENGAGED.replace("a.notice,", "v.c as notice,").rstrip() + ", (values (p.person_key), (p.person_key)) as v (c)"}, "known across purposes"),
+        ({MART: ENGAGED.replace("a.notice,", "a.notice.concat(p.person_key) as notice,")}, "`identifier`"),
         # what was reviewed
         ({MART: ENGAGED.replace("inner join intermediate.int_segment_people_permitted", "left join intermediate.int_segment_people_permitted")}, "does not admit"),
         ({MART: ENGAGED.replace("a.segment = 'wechat_engaged'", "a.segment = 'follow_up'")}, "not held to its own segment"),
