@@ -3,14 +3,13 @@ was erased is in none that comes after (faults F3, F4). Not here: finding the mo
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from orchestration.errors import AssentError, ExitCode
 
 MADE_ANEW = ("table", "view", "ephemeral", "test", "unit")  # by every build, in the file of that build alone
-HOOKS = ("pre-hook", "post-hook")
+BESIDE = {"pre-hook": "hook", "post-hook": "hook", "sql_header": "sql_header"}  # statements that run beside the model's
 
 
 class KeepsRowsError(AssentError):
@@ -19,11 +18,10 @@ class KeepsRowsError(AssentError):
     exit_code = ExitCode.POLICY
 
 
-def refuse_kept_rows(manifest: Path) -> None:
+def refuse_kept_rows(manifest: Mapping[str, Any]) -> None:
     """Raises KeepsRowsError where a parsed project has an incremental model, a snapshot, a seed, or one that writes
     elsewhere than into the build's file."""
-    nodes: dict[str, dict[str, Any]] = json.loads(manifest.read_bytes())["nodes"]
-    wrong = sorted(f"{node['name']} ({why})" for node in nodes.values() if (why := _why(node)))
+    wrong = sorted(f"{node['name']} ({why})" for node in manifest["nodes"].values() if (why := _why(node)))
     if wrong:
         raise KeepsRowsError(
             f"models that keep rows from build to build would bring back who was erased: {', '.join(wrong)}",
@@ -32,7 +30,7 @@ def refuse_kept_rows(manifest: Path) -> None:
         )
 
 
-def _why(node: dict[str, Any]) -> str:
+def _why(node: Mapping[str, Any]) -> str:
     config = node.get("config", {})
     if node["resource_type"] in ("snapshot", "seed"):
         return str(node["resource_type"])
@@ -41,4 +39,4 @@ def _why(node: dict[str, Any]) -> str:
     kind = config.get("materialized")
     if kind not in MADE_ANEW:
         return str(kind)
-    return "hook" if any(config.get(name) for name in HOOKS) else ""
+    return next((said for name, said in BESIDE.items() if config.get(name)), "")

@@ -20,6 +20,7 @@ from orchestration.policy.schema import Policy
 from orchestration.warehouse.code_hash import DBT_PROJECT
 from orchestration.warehouse.dbt import parse
 from orchestration.warehouse.declared import require_declared
+from orchestration.warehouse.dynamic import refuse_dynamic_sql
 from orchestration.warehouse.materialised import refuse_kept_rows
 from orchestration.warehouse.models import MARKETING, STAGING, Models, staging_name
 from orchestration.warehouse.project_files import generated_files, to_yaml, variables
@@ -107,8 +108,10 @@ def _make(home: Home, folder: Path, files: dict[str, bytes], policy: Policy) -> 
             target.write_bytes(content)
         (aside / "policy.json").write_text(canonical(policy), encoding="utf-8")
         parse(home, aside / "dbt")
-        refuse_kept_rows(aside / "dbt" / "target" / "manifest.json")
-        require_declared(json.loads((aside / "dbt" / "target" / "manifest.json").read_bytes()), policy)
+        manifest = json.loads((aside / "dbt" / "target" / "manifest.json").read_bytes())
+        refuse_kept_rows(manifest)
+        refuse_dynamic_sql(manifest)
+        require_declared(manifest, policy)
         if folder.exists() and not _is_ready(folder):
             shutil.rmtree(folder)
         if not folder.exists():

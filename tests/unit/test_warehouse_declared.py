@@ -104,7 +104,7 @@ def test_prepared_project_is_refused_whole(tmp_path: Path, monkeypatch: pytest.M
 
     def parse(home: Home, project: Path) -> None:
         (project / "target").mkdir()
-        (project / "target" / "manifest.json").write_text('{"nodes": {}}')
+        (project / "target" / "manifest.json").write_text('{"nodes": {}, "macros": {}}')
 
     monkeypatch.setattr(preparing, "parse", parse)
     home = Home.open(tmp_path / "home")

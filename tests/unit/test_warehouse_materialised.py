@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from orchestration.warehouse.prepare import prepare
 MODEL = "models/marts/marketing/wechat_engaged.sql"
 
 
-def manifest(path: Path, kind: str = "model", **config: Any) -> Path:
-    node = {"name": "kept", "resource_type": kind, "config": config}
-    path.write_text(json.dumps({"nodes": {f"{kind}.assent.kept": node}}))
-    return path
+def manifest(kind: str = "model", **config: Any) -> dict[str, Any]:
+    return {"nodes": {f"{kind}.assent.kept": {"name": "kept", "resource_type": kind, "config": config}}}
 
 
 @pytest.mark.fault("F3", "F4")
@@ -32,17 +29,18 @@ def manifest(path: Path, kind: str = "model", **config: Any) -> Path:
         ("model", {"materialized": "incremental"}), ("model", {"materialized": "external"}),
         ("model", {"materialized": "materialized_view"}), ("model", {"materialized": "our_own"}), ("model", {}),
         ("model", {"materialized": "table", "post-hook": [{"sql": "copy {{ this }} to 'kept.parquet'"}]}),
+        ("model", {"materialized": "table", "sql_header": "create table kept as select 1;"}),
     ],
 )  # fmt: skip
-def test_what_keeps_rows_is_refused(tmp_path: Path, kind: str, config: dict[str, Any]) -> None:
+def test_what_keeps_rows_is_refused(kind: str, config: dict[str, Any]) -> None:
     with pytest.raises(KeepsRowsError, match="kept"):
-        refuse_kept_rows(manifest(tmp_path / "manifest.json", kind, **config))
+        refuse_kept_rows(manifest(kind, **config))
 
 
 @pytest.mark.parametrize("kind", ["table", "view", "ephemeral"])
-def test_what_is_made_anew_is_taken(tmp_path: Path, kind: str) -> None:
-    refuse_kept_rows(manifest(tmp_path / "manifest.json", materialized=kind))
-    refuse_kept_rows(manifest(tmp_path / "manifest.json", "test", materialized="test"))
+def test_what_is_made_anew_is_taken(kind: str) -> None:
+    refuse_kept_rows(manifest(materialized=kind))
+    refuse_kept_rows(manifest("test", materialized="test"))
 
 
 @pytest.mark.fault("F3", "F4")
