@@ -67,8 +67,11 @@ def proof(site: Site) -> dg.AssetChecksDefinition:
                 )
         told = checks.in_words(verdicts)
         if any(result.blocks for result in results):
-            more = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-            raise stop(f"not proved: {'; '.join(told[:SHOWN])}{more}. See `assent prove`")
+            said = told or [
+                f"{result.stage}: {result.name} was proved by nothing" for result in results if result.blocks
+            ]
+            more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+            raise stop(f"not proved: {'; '.join(said[:SHOWN])}{more}. See `assent prove`")
 
     return check_proof
 

@@ -60,6 +60,7 @@ def sql_hash(project: Project) -> str:
 def staged_now(site: Site, policy_dir: Path, *, as_of: datetime) -> Iterator[Path]:
     """A file with what a build of now would read; it goes at the end. Hold the home's lock."""
     file = site.home.building / "proof.duckdb"
+    _remove(file)  # what a killed run left
     try:
         stage_aside(
             site.home, file, site.policy, site.keys, as_of=as_of, policy_dir=policy_dir, ledger_at=site.ledger_at
@@ -73,6 +74,7 @@ def staged_now(site: Site, policy_dir: Path, *, as_of: datetime) -> Iterator[Pat
 def _empty(home: Home) -> Iterator[Path]:
     """A database without rows: what dbt opens while it compiles must not be the generation in force."""
     file = home.building / "compile.duckdb"
+    _remove(file)
     try:
         duckdb.connect(str(file)).close()
         file.chmod(0o600)

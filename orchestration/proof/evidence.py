@@ -26,7 +26,7 @@ TOOLS = ("sqlglot", "duckdb", "dbt-core", "dbt-duckdb", "pyarrow")
 class Proof:
     """What the parts found, and of what. `seconds` are wall clock, by part."""
 
-    generation: str | None  # None: nothing is published, so only what needs no build was proved
+    generation: str | None  # None: nothing is published, or what is was built by another policy
     policy_hash: str
     sql_hash: str | None  # of what dbt compiled; None where no part read it
     verdicts: tuple[Verdict, ...]

@@ -61,6 +61,12 @@ MUTANTS = {
         "count(*) as touches",
         "(select length(to_json(list(m.raw_event order by m.touchpoint_key))) from lake.app as m) as touches",
     ),
+    "those above the average of all who may be used": (
+        "marts.advocates",
+        "having touches >= 2",
+        "having touches > (select count(*) / count(distinct person_key) from touchpoints)",
+    ),
+    "a throw of dice": ("marts.advocates", "having touches >= 2", "having touches >= 2 and random() < 0.9"),
     "who has anything hidden is left out": (
         "marts.advocates",
         "having touches >= 2",
@@ -140,6 +146,36 @@ def test_model_that_reads_a_file_fails(prover: Prover, project: Project) -> None
     changed = mutated(project, "marts.advocates", "from touchpoints", "from touchpoints, read_csv('/etc/passwd')")
     found = failures(prover.prove(changed, stop_at_first=True))
     assert any("marts.advocates does not run over the staged tables" in failure.what for failure in found)
+
+
+def failing(project: Project, relation: str, condition: str) -> Project:
+    """With a model that fails where the condition holds."""
+    sql = f"select * from ({project[relation].sql}) where case when {condition} then error('no') is null else true end"
+    changed = replace(project[relation], sql=sql)
+    return Project(tuple(changed if one.name == relation else one for one in project))
+
+
+@pytest.mark.parametrize(
+    ("condition", "says"),
+    [
+        ("true", "does not run over the staged tables"),
+        ("(select max(seq) from ledger.consent_events) > 8000000000", "runs or fails by what policy forbids"),
+    ],
+)  # fmt: skip
+def test_model_that_fails_is_told_of_and_others_are_compared(
+    condition: str, says: str, prover: Prover, project: Project
+) -> None:
+    """Everywhere, or in a twin only."""
+    verdicts = prover.prove(failing(project, "marts.advocates", condition), shrink=False)
+    found = {verdict.relation: [failure.what for failure in verdict.failures] for verdict in verdicts}
+    assert any(says in what for what in found["marts.advocates"])
+    assert found["marts.wechat_engaged"] == []
+
+
+def test_nothing_is_proved_where_what_says_whose_a_key_is_fails(prover: Prover, project: Project) -> None:
+    verdicts = prover.prove(failing(project, "intermediate.int_audience_keys", "true"), shrink=False)
+    assert verdicts
+    assert all(verdict.failures for verdict in verdicts)
 
 
 def test_mart_without_a_purpose_fails(prover: Prover, project: Project) -> None:

@@ -65,15 +65,14 @@ def newcomers(base: World, twin: World, exposed: Exposed, touched: str | None) -
     """How many are exposed in the twin only, by any of their identifiers: a key changes when somebody's identifiers
     part.
 
-    `touched` is a table of the tokens whose people have more denied. Where somebody lost a place, others may have got
-    it: then only the touched count."""
+    `touched` is a table of the tokens whose people have more denied. Where somebody may no longer be contacted, what
+    they had of a limit may be another's: of activations, then only the touched count."""
     old, new = _identified(base, exposed), _identified(twin, exposed)
     if old is None or new is None:
         return _only_in(base.con, exposed.keys(twin), exposed.keys(base), "except")
     gone = _only_in(base.con, exposed.keys(base), exposed.keys(twin), "except")
-    among = (
-        f"and key in (select key from ({new}) where token in (select token from {touched}))" if gone and touched else ""
-    )
+    is_handed_on = bool(gone and touched) and exposed.relation == ACTIVATIONS
+    among = f"and key in (select key from ({new}) where token in (select token from {touched}))" if is_handed_on else ""
     found = base.con.execute(
         f"select count(distinct (place, key)) from ({new}) where (place, key) not in "
         f"(select (n.place, n.key) from ({new}) as n inner join ({old}) as o on "

@@ -40,12 +40,11 @@ def deny(
         with renewed as (
             select person, controller, max(renewed_at) as renewed_at
             from (
-                select p.person, e.controller, max(e.effective_at) as renewed_at
-                from {quoted(base.name, "ledger.consent_events")} as e
-                inner join twin_people as p on e.token = p.token
-                where e.decision = 'grant'
-                group by p.person, e.controller, e.purpose
-                having count(distinct e.effective_at) > 1
+                select person, controller, max(effective_at) as renewed_at
+                from twin_told
+                where grants
+                group by person, controller, purpose
+                having count(distinct effective_at) > 1
             )
             group by person, controller
         ),

@@ -55,11 +55,14 @@ def all_pairs(base: World, policy: Policy, project: Project, audiences: Sequence
     ]
     found += _of_channels(base, policy, words, project, audiences)
     everything = [exposed for audience in audiences for exposed in exposures(project, audience, audiences)]
-    rules: tuple[tuple[Exposed, Rule], ...] = tuple(
-        (exposed, "nobody gained") for exposed in everything if exposed.relation != REACH
-    )
+    rules: tuple[tuple[Exposed, Rule], ...] = tuple((exposed, "nobody gained") for exposed in _people(everything))
     found.append(Pair("denials", DENIALS, partial(deny, base, policy), rules, _DENIED))
     return found
+
+
+def _people(exposed: Sequence[Exposed]) -> list[Exposed]:
+    """Without counts, of which nobody can be said to be gained."""
+    return [one for one in exposed if one.relation != REACH]
 
 
 def _of_audience(twins: Twins, project: Project, everyone: Sequence[Audience]) -> list[Pair]:
@@ -78,7 +81,7 @@ def _of_audience(twins: Twins, project: Project, everyone: Sequence[Audience]) -
         hidden = [change for change in changes if not change.keeps_hidden]
         found += [
             pair("as much is hidden", [change for change in changes if change.keeps_hidden], excluding, "same"),
-            pair("more is hidden", [c for c in hidden if c.done == "added"], excluding, "nobody gained"),
+            pair("more is hidden", [c for c in hidden if c.done == "added"], _people(excluding), "nobody gained"),
         ]
     return found
 

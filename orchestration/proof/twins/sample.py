@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from orchestration.errors import AssentError
 from orchestration.identity.graph import components
+from orchestration.ingestion.quoting import text
 from orchestration.policy.schema import Policy
 from orchestration.proof.twins.world import DERIVED, World, columns_of, quoted
 from orchestration.warehouse.relations import relations
@@ -45,7 +46,7 @@ def personal_tables(policy: Policy) -> list[str]:
 def copy_staged(world: World, build_file: Path, policy: Policy, *, seed: int, people: int | None) -> None:
     """Fills `world` from the build file: about `people` people, or everybody. Raises InputsGoneError."""
     con, gone = world.con, False
-    con.execute(f"attach '{str(build_file).replace(chr(39), chr(39) * 2)}' as \"{_SOURCE}\" (read_only)")
+    con.execute(f'attach {text(build_file)} as "{_SOURCE}" (read_only)')
     try:
         _choose(con, policy, seed, people)
         for table in staged_tables(policy):

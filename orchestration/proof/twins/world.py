@@ -164,24 +164,32 @@ class World:
         self.versions[table] = self.base.versions[table]
 
     def run(self, plan: Plan) -> None:
-        """Runs what is not as it should be. Raises ModelFailedError."""
+        """Runs what is not as it should be. Raises ModelFailedError, of the first that fails, after all that do not
+        read it: what reads it has no version."""
         self.con.execute(f'use "{self.name}"')
+        failed: list[str] = []
         for model in plan.models:
+            if not {*failed}.isdisjoint(model.reads):
+                self._fail(model, failed)
+                continue
             version = self._version(model)
             if self.versions.get(model.name) == version:
                 continue
             if self.base is not None and self.base.versions.get(model.name) == version:
                 self.share(model.name)
                 continue
-            self.versions.pop(model.name, None)
-            failed = False
             try:
                 self._replace(model.name, model.sql, is_view=False)
             except duckdb.Error:
-                failed = True
-            if failed:
-                raise ModelFailedError(model.name)
-            self.versions[model.name] = version
+                self._fail(model, failed)
+            else:
+                self.versions[model.name] = version
+        if failed:
+            raise ModelFailedError(failed[0])
+
+    def _fail(self, model: Model, failed: list[str]) -> None:
+        self.versions.pop(model.name, None)
+        failed.append(model.name)
 
     def _version(self, model: Model) -> str:
         parts = [model.sql, *(self.versions.get(read, f"no {read}") for read in model.reads)]
