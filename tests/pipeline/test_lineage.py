@@ -174,7 +174,8 @@ def test_dagster_holds_the_direct_columns_of_each_model(built: Built) -> None:
 
 def test_dagster_lineage_holds_names_only() -> None:
     key = dg.AssetKey(["lake", "web"])
-    assert column_lineage({"item": [(key, "item")]})["dagster/column_lineage"].deps_by_column["item"]
+    for name in ("item", "省份"):
+        assert column_lineage({name: [(key, name)]})["dagster/column_lineage"].deps_by_column[name]
     for bad in ({"item": [(key, "a@example.invalid")]}, {"+8613900000001": [(key, "item")]}):
         with pytest.raises(ValueError, match="no column's name"):
             column_lineage(bad)

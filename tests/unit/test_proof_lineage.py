@@ -10,7 +10,9 @@ from orchestration.exports import audience
 from orchestration.policy.loader import load_policy
 from orchestration.policy.schema import Policy
 from orchestration.proof.lineage import origins
+from orchestration.proof.lineage.answers import goes_of
 from orchestration.proof.lineage.edges import ROWS, Column, Edge, direct, indirect
+from orchestration.proof.lineage.facts import Facts
 from orchestration.proof.lineage.graph import End, Lineage
 from orchestration.warehouse.relations import relations
 
@@ -156,3 +158,29 @@ def test_forward_reaches_marts_and_files_and_keeps_segments_apart() -> None:
 
 def test_unknown_column_has_no_ends() -> None:
     assert small().back(Column("marts.one", "nothing")) == []
+
+
+def test_field_that_decides_past_the_gate_is_told_beside_where_it_goes_as_a_value() -> None:
+    def told(lineage: Lineage) -> tuple[list[tuple[str, bool]], list[tuple[str, tuple[str, ...], bool]]]:
+        goes = goes_of(lineage, Facts(load_policy()), Column("landing.web", "item"))
+        valued = [(one.relation, one.is_gated) for one in goes.goes_to if one.relation == "marts.one"]
+        return valued, [(one.relation, one.gates, one.is_gated) for one in goes.decides if one.kind == "segment"]
+
+    assert told(small(around=True)) == ([("marts.one", True)], [("marts.one", (), False)])
+    assert told(small()) == ([("marts.one", True)], [])
+
+
+def test_of_two_ways_the_one_past_every_gate_is_told() -> None:
+    """Though it is as long, and the other passes nothing but a reviewed relation."""
+    reviewed = indirect(Column("intermediate.int_absences", ROWS), Column("marts.one", ROWS), "rows")
+    edges = [
+        *small(around=True).edges,
+        direct(Column("landing.web", "item"), Column("lake.web", "again"), "keep"),
+        indirect(Column("lake.web", "again"), Column("intermediate.int_absences", ROWS), "filter"),
+        reviewed,
+    ]
+    lineage = Lineage(edges, ("intermediate.gate",), {}, reviewed=("intermediate.int_absences",))
+    goes = goes_of(lineage, Facts(load_policy()), Column("landing.web", "item"))
+    assert [(one.relation, one.is_gated) for one in goes.decides if one.relation == "marts.one"] == [
+        ("marts.one", False)
+    ]

@@ -33,6 +33,7 @@ from orchestration.identity.vault import Vault
 from orchestration.ingestion.lake import lake_files, link_files, manifests
 from orchestration.ingestion.quarantine import read_quarantine
 from orchestration.retention import respond
+from orchestration.retention.control import PREFIX
 from orchestration.retention.erasure import Erasure
 from orchestration.retention.needles import forms_of_token, forms_of_value
 from orchestration.retention.requests import Named, Person, RequestLog
@@ -210,7 +211,7 @@ def test_clean_search_ends_the_tombstone_and_is_signed(world: World) -> None:
     assert again.is_clean, "later, by the identifiers themselves"
 
 
-@pytest.mark.parametrize("blind", ["readings", "sealed", "forms"])
+@pytest.mark.parametrize("blind", ["readings", "tables", "sealed", "forms"])
 def test_search_that_is_blind_says_so(world: World, blind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The positive control: what would not have found the person proves nothing."""
     from orchestration.retention import needles, readings, search
@@ -218,6 +219,7 @@ def test_search_that_is_blind_says_so(world: World, blind: str, monkeypatch: pyt
     request = ask_and_confirm(world)
     nothing: Mapping[str, Callable[..., Any]] = {
         "readings": lambda: monkeypatch.setattr(readings, "_inside", lambda *_: iter(())),
+        "tables": lambda: monkeypatch.setattr(readings, "_duckdb", lambda *_: iter(())),
         "sealed": lambda: monkeypatch.setattr(search, "sealed_texts", lambda _: iter(())),
         "forms": lambda: monkeypatch.setattr(needles, "ENCODINGS", ("utf-8",)),
     }
@@ -225,6 +227,8 @@ def test_search_that_is_blind_says_so(world: World, blind: str, monkeypatch: pyt
     found = verify(world, request)
     if blind == "forms":  # the control is made of the same forms: what is planted otherwise is missed
         assert "utf-16" in found.control_missed
+    if blind == "tables":  # though its bytes hold the value as it is
+        assert found.control_missed == ["duckdb"]
     assert not found.is_sound and not found.is_clean
 
 
@@ -232,7 +236,9 @@ def test_search_leaves_nothing_of_its_control(world: World) -> None:
     request = ask_and_confirm(world)
     verify(world, request)
     left = [
-        path for root in (world.home.root, world.home.root.with_name("home.anchor")) for path in root.rglob("control*")
+        path
+        for root in (world.home.root, world.home.root.with_name("home.anchor"))
+        for path in (*root.rglob("control*"), *root.rglob(f"{PREFIX}*"))
     ]
     assert left == []
 
