@@ -109,7 +109,7 @@ def test_project_is_prepared_once_per_content(policy: Policy, tmp_path: Path, mo
     def parse(_home: Home, project: Path) -> None:
         parsed.append(project)
         (project / "target").mkdir()
-        (project / "target" / "manifest.json").write_text('{"nodes": {}}')
+        (project / "target" / "manifest.json").write_text('{"nodes": {}, "macros": {}}')
 
     monkeypatch.setattr(preparing, "parse", parse)
     monkeypatch.setattr(preparing, "require_declared", lambda manifest, policy: None)
@@ -133,7 +133,7 @@ def test_project_whose_files_are_not_its_own_is_made_again(
 ) -> None:
     def parse(_home: Home, project: Path) -> None:
         (project / "target").mkdir()
-        (project / "target" / "manifest.json").write_text('{"nodes": {}}')
+        (project / "target" / "manifest.json").write_text('{"nodes": {}, "macros": {}}')
 
     monkeypatch.setattr(preparing, "parse", parse)
     monkeypatch.setattr(preparing, "require_declared", lambda manifest, policy: None)
