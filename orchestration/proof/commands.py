@@ -48,10 +48,10 @@ def prove(
 
     --static reads the SQL that dbt compiles: every path from a personal source to a mart or an export passes the gate
     for its purpose, predicates included. --twins runs that SQL over worlds that differ only in what policy forbids for
-    a purpose: what is exposed for it must be the same. --canaries searches every file of the home and its anchor, as
-    it lies and read through (Parquet, DuckDB, SQLite, packed files, pickles, msgpack), for contact details, tokens,
-    audience keys of another purpose and key material where they may not lie; controls are planted beside the data, and
-    the search counts only if it finds each of them.
+    a purpose: what is exposed for it must be the same; a mart with nobody in those worlds says so. --canaries searches
+    every file of the home and its anchor, as it lies and read through (Parquet, DuckDB, SQLite, packed files, pickles,
+    msgpack), for contact details, tokens, audience keys of another purpose and key material where they may not lie;
+    controls are planted beside the data, and the search counts only if it finds each of them.
 
     Each run leaves signed evidence in evidence/proofs/. Exit code 0: all is proved; 6: not."""
     from orchestration.proof.evidence import write_proof
@@ -97,7 +97,7 @@ def _told(verdict: Verdict) -> Iterator[str]:
     mark = "ok   " if verdict.is_proved else "BAD  "
     yield (
         f"{mark}{verdict.part:<9} {verdict.relation:<36} {verdict.purpose or '':<22}"
-        f"{verdict.discharged:>6} of {verdict.obligations}"
+        f"{verdict.discharged:>6} of {verdict.obligations}{' (over nobody)' if verdict.rows == 0 else ''}"
     )
     for failure in verdict.failures[:MOST_SHOWN]:
         yield f"       {failure.what}"

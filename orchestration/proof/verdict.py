@@ -23,7 +23,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One part of the proof on one relation, for one purpose (None: it has none, or all)."""
+    """One part of the proof on one relation, for one purpose (None: it has none, or all). `rows`: how many rows twins
+    had to compare; where it is 0, all that is shown is that nobody came in."""
 
     part: Part
     relation: str
@@ -31,6 +32,7 @@ class Verdict:
     obligations: int
     discharged: int
     failures: tuple[Failure, ...] = ()
+    rows: int | None = None
 
     @property
     def is_proved(self) -> bool:

@@ -103,6 +103,7 @@ def test_shipped_project_is_proved(prover: Prover, project: Project) -> None:
     assert are_proved(verdicts)
     exposed = {(verdict.relation, verdict.purpose) for verdict in verdicts}
     assert {(f"marts.{s.name}", s.purpose) for s in POLICY.segments.segments} <= exposed
+    assert [v.relation for v in verdicts if v.relation.startswith("marts.") and not v.rows] == []  # not over nobody
     kinds = {kind for told in prover.touched.values() for kind, _ in told}
     assert kinds >= KINDS.keys() - {"key", "stage"}  # those two are not of touchpoints of their own
     regimes = {regime for told in prover.touched.values() for _, regime in told}

@@ -19,19 +19,22 @@ from orchestration.policy.schema import Policy, Source
 from orchestration.proof.project import Project
 from orchestration.proof.twins.world import World, columns_of
 
+SETTLED = 45  # people of each controller of whom all is permitted: few segments of several conditions have others
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again
+LATE = 4  # of these, of people who agreed again: done just before that
+RENEWED = 3  # days ago, at most, they did
 _LITERAL = r"'(?:[^'\n]|''){1,40}'"
 _MOST_VALUES = 10
 
 
 def invent_people(world: World, policy: Policy, project: Project, *, seed: int, people: int) -> None:
-    """Adds `people` of each controller to the world."""
+    """Adds `people` of each controller to the world, and the settled ones."""
     con = world.con
     con.execute(f'use "{world.name}"')
     make_dice(con, seed)
     _make_pools(world, policy, project)
     _make_kinds(con, policy)
-    con.execute(_CAST, {"people": people})
+    con.execute(_CAST, {"people": people, "settled": SETTLED})
     for statement in (_IDENTIFIERS, _LINKS, _GRANTS, _REFUSALS, _CONTRACTS, _AGES, _STATUSES, _PERMISSIONS, _CONTACTS):
         con.execute(statement)
     for source in policy.sources.sources:
@@ -123,19 +126,28 @@ def controllers_of(source: Source) -> set[str]:
     return {feed.controller or source.controller for feed in source.feeds} | {source.controller}
 
 
+# Beside people of all sorts, some who agreed to all of it, up to a stage, before they did anything. Of a third of them
+# nothing is hidden. The others agreed again, days ago: a no just before that hides what they did lately, and nobody may
+# be thought idle for it.
 _CAST = """
     create or replace temp table twin_cast as
     with numbered as (
-        select c.controller, n.number, c.controller || '|' || n.number as person
-        from policy.controllers as c, range($people) as n (number)
+        select c.controller, n.number, c.controller || '|' || n.number as person,
+            n.number >= $people and n.number % 3 = 0 as is_plain, n.number >= $people and n.number % 3 > 0 as is_renewed
+        from policy.controllers as c, range($people + $settled) as n (number)
     )
     select
         *,
-        twin_u('kind' || person) < 0.2 as is_anonymous,
-        twin_u('kind' || person) > 0.55 or twin_u('kind' || person) < 0.1 as is_open,
+        not is_plain and not is_renewed and twin_u('kind' || person) < 0.2 as is_anonymous,
+        is_plain or is_renewed or twin_u('kind' || person) > 0.55 or twin_u('kind' || person) < 0.1 as is_open,
         twin_pick((select list(code order by code) || [null, null] from policy.jurisdictions), 'code'
             || person) as code,
-        case when twin_u('quiet' || person) < 0.35 then 30 + twin_u('days' || person) * 90 else 0 end as quiet_days,
+        twin_pick((select list(stage_order order by stage_order) from policy.stages), 'stage' || person) as last_stage,
+        case
+            when is_plain then if(twin_u('quiet' || person) < 0.5, 15 + twin_u('days' || person) * 120, 0)
+            when twin_u('quiet' || person) < 0.35 then 30 + twin_u('days' || person) * 90
+            else 0
+        end as quiet_days,
         case when is_open then 1 else twin_u('minor' || person) end as minor,
         case when is_open then 1 else twin_u('status' || person) end as status
     from numbered
@@ -177,7 +189,7 @@ _LINKS = """
 """
 
 # a yes to each purpose, or none: mostly whole, by the first identifier; some of one channel, expired, renewed, implied
-_GRANTS = """
+_GRANTS = f"""
     create or replace temp table twin_grants as
     with asked as (
         select
@@ -189,12 +201,15 @@ _GRANTS = """
             union all select controller, purpose, recipient, category from policy.scopes where needs_separate
         ) as s on i.controller = s.controller
         inner join policy.purposes as u on s.purpose = u.purpose
+        left join policy.stages as g on s.purpose = g.purpose
         cross join range(2) as r (round)
         where twin_u('granted' || i.person || s.purpose) < case
+                when i.is_plain or i.is_renewed then coalesce(g.stage_order <= i.last_stage, true)::integer
                 when s.purpose in (select purpose from policy.stages) then 0.5 when i.is_open then 0.95
                 when s.purpose = (select identity_purpose from policy.settings) then 0.9 else 0.65 end
-            and (r.round = 0 or twin_u('again' || i.person || s.purpose) < if(i.is_open, 0.6, 0.2))
-            and (s.category is null or twin_u('named' || i.person || s.purpose) < 0.8)
+            and (r.round = 0 or i.is_renewed
+                or (not i.is_plain and twin_u('again' || i.person || s.purpose) < if(i.is_open, 0.6, 0.2)))
+            and (s.category is null or i.is_plain or i.is_renewed or twin_u('named' || i.person || s.purpose) < 0.8)
             and (i.is_first or twin_u('other' || i.own || s.purpose) < 0.1)
     ),
     renewals as (
@@ -206,13 +221,14 @@ _GRANTS = """
             when is_open or twin_u('old' || who) < 0.85 then least(coalesce(days, 700), 700) else 1000
         end as span,
         -- half of those who agree to everything agree to this long ago, the other half lately, after much was collected
-        case when is_open then if(twin_u('late' || who) < 0.5, 0.4, 0.03) else 0 end as least
+        case when is_open then if(is_plain or is_renewed or twin_u('late' || who) < 0.5, 0.4, 0.03) else 0 end as least
         from asked
     ),
     dated as (
         select s.*, greatest(
             -- who says yes again lately: a no before it hides what was done lately, and makes nobody idle
-            case when is_open and round = 1 then twin_ago('again at' || who, 25) else
+            case when is_renewed and round = 1 then twin_ago('again at' || person, {RENEWED})
+                when is_open and round = 1 then twin_ago('again at' || who, 25) else
                 twin_ago('granted at' || who || round,
                     span * case when is_open then if(least < 0.1, 0.1, 0.5) else 1 end)
                 - to_days((span * least)::integer)
@@ -222,7 +238,7 @@ _GRANTS = """
         from spans as s left join renewals as r on s.purpose = r.purpose
     ),
     noticed as (
-        select d.what, d.own, arg_max({'id': n.notice_id, 'version': n.version}, n.published_at) as notice
+        select d.what, d.own, arg_max({{'id': n.notice_id, 'version': n.version}}, n.published_at) as notice
         from dated as d
         inner join policy.notices as n on d.purpose = n.purpose and n.published_at <= d.effective_at
         group by d.what, d.own
@@ -333,15 +349,15 @@ def _touchpoints(world: World, policy: Policy, source: Source) -> str:
     kinds = ", ".join(f"('{k}', '{i}')" for k, i in sorted({(x.kind, x.issuer) for x in source.identifiers}))
     controllers = ", ".join(f"'{name}'" for name in sorted(controllers_of(source)))
     values = "".join(
-        f', {invented_value(name, columns[name], "t.what")} as "{name}"'
+        f', {_own_value(name, columns[name])} as "{name}"'
         for name in sorted(kept & columns.keys())
         if not name.endswith("_token")
     )
     return f"""
         insert into lake."{source.name}" by name
         with touched as (
-            select i.*, concat_ws('|', '{source.name}', i.own, n.number) as what,
-                case when twin_u('when' || i.own || n.number) < 0.6 then 30 when twin_u('when' || i.own
+            select i.*, concat_ws('|', '{source.name}', i.own, n.number) as what, n.number < {LATE} as is_late,
+                case when i.is_plain or twin_u('when' || i.own || n.number) < 0.6 then 30 when twin_u('when' || i.own
                     || n.number) < 0.85 then 200
                     else 900 end as span
             from twin_cast_identifiers as i cross join range({TOUCHPOINTS}) as n (number)
@@ -350,18 +366,34 @@ def _touchpoints(world: World, policy: Policy, source: Source) -> str:
                     || i.person)) * case when i.is_anonymous then 0.9 else 0.35 end
         ),
         dated as (
-            select *, twin_ago('touched' || what, span) - to_days(quiet_days::integer) as occurred_at from touched
+            select *, case
+                when is_renewed then (select as_of from meta.builds) - to_minutes((1440 * case
+                    when is_late then {RENEWED} + twin_u('touched' || what) * 8
+                    else 32 + twin_u('touched' || what) * 60
+                end)::integer)
+                else twin_ago('touched' || what, span) - to_days(quiet_days::integer)
+            end as occurred_at
+            from touched
         )
         select
             twin_token('touchpoint' || t.what) as touchpoint_key, '{source.name}' as source, t.controller,
             case when twin_u('nobody' || t.what) > 0.03 then t.token end as subject_token,
             t.kind as subject_kind, t.issuer as subject_issuer, t.occurred_at, t.occurred_at::date as business_day,
-            case when twin_u('odd' || t.what) < 0.04 then 'invented' else twin_pick((
+            case when not t.is_plain and twin_u('odd' || t.what) < 0.04 then 'invented' else twin_pick((
                 select list(raw_event order by raw_event) from policy.events where source = '{source.name}'
             ), 'event' || t.what) end as raw_event
             {values}
         from dated as t, {pool_of(source.name)} as pool
     """
+
+
+def _own_value(name: str, kind: str) -> str:
+    """Of the settled a bucket is the person's own, such as the month of birth; who agreed again told it lately only."""
+    value = invented_value(name, kind, "t.what")
+    if kind != "BIGINT":
+        return value
+    own = invented_value(name, kind, "t.person")
+    return f"case when t.is_plain or (t.is_renewed and t.is_late) then {own} when not t.is_renewed then {value} end"
 
 
 def invented_value(name: str, kind: str, what: str, *, with_sensitive: bool = True) -> str:

@@ -7,6 +7,7 @@ seconds, so load once and call `prove(mutated_project, shrink=False)` for each."
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,11 +63,13 @@ class Tally:
     obligations: set[Obligation] = field(default_factory=set)
     broken: set[Obligation] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
+    rows: dict[Exposed, int] = field(default_factory=dict)
 
     def verdict(self, relation: str, purpose: str | None) -> Verdict:
         open_ones = len(self.broken) or (1 if self.failures else 0)
         count = max(len(self.obligations), open_ones)
-        return Verdict("twins", relation, purpose, count, count - open_ones, tuple(self.failures))
+        rows = sum(self.rows.values()) if self.rows else None
+        return Verdict("twins", relation, purpose, count, count - open_ones, tuple(self.failures), rows)
 
 
 @dataclass
@@ -121,9 +124,19 @@ class Prover:
         plan, broken = self._run_base(project, tallies)
         for pair in self.pairs:
             checks = [(exposed, rule) for exposed, rule in pair.checks if exposed.relation not in broken]
+            self._count(checks, tallies)
             if self._compare(pair, checks, plan, tallies, shrink=shrink) and stop_at_first:
                 break
         return tuple(tally.verdict(*key) for key, tally in sorted(tallies.items(), key=lambda item: str(item[0])))
+
+    def _count(self, checks: list[tuple[Exposed, Rule]], tallies: dict[tuple[str, str | None], Tally]) -> None:
+        """How many rows of the base there are to compare; those of one channel are among them."""
+        for exposed, _ in checks:
+            tally = tallies.setdefault((exposed.relation, exposed.purpose), Tally())
+            if exposed.channel is None and exposed not in tally.rows:
+                with contextlib.suppress(duckdb.Error):  # not as exports read it: said where it is compared
+                    found = self.con.execute(f"select count(*) from ({exposed.query(self.base)})").fetchall()
+                    tally.rows[exposed] = int(found[0][0])
 
     def _strays(self, project: Project) -> list[str]:
         """Marts that belong to no segment of policy: nobody can say for what purpose they are."""
