@@ -19,6 +19,7 @@ FAR, EARLY = "timestamp '9999-01-01'", "timestamp '1900-01-01'"
 TABLES = {
     "admitted": f"""
         select identifier_id, is_strong, scope_bit, restricts, inadmissible_reason is null as is_admissible, channel,
+            seq > 0 as is_told,
             greatest(effective_at, {EARLY}) as effective_at, least(ends_at, {FAR}) as ends_at
         from intermediate.int_consent_events_admitted
     """,

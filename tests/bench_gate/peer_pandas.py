@@ -68,18 +68,23 @@ def timelines(table: dict[str, Frame]) -> Frame:
 
 
 def held(table: dict[str, Frame]) -> Frame:
-    """Grants, lifts and denials of each unit and scope, and until when each holds."""
+    """Grants, lifts and denials of each unit and scope, and until when each holds. Silence, which no event told, lifts
+    nothing, and permits until the first denial whatever ended before."""
     events = unit_events(table).sort_values(
         [*KEY, "effective_at", "is_denial", "ends_at"], ascending=[True, True, True, True, False], ignore_index=True
     )
     events["next_grant"] = _next(events, events["counts"], KEY)
-    events["next_strong"] = _next(events, events["counts"] & events["is_strong"], KEY)
-    events["next_own"] = _next(events, ~events["is_denial"] & ~events["is_strong"], [*KEY, "identifier_id"])
+    events["next_strong"] = _next(events, events["counts"] & events["is_strong"] & events["is_told"], KEY)
+    weak = ~events["is_denial"] & ~events["is_strong"] & events["is_told"]
+    events["next_own"] = _next(events, weak, [*KEY, "identifier_id"])
     of_grant = events[["ends_at", "next_grant"]].min(axis=1)
     of_weak_denial = events[["next_strong", "next_own"]].min(axis=1)
     of_denial = events["next_strong"].where(events["is_strong"], of_weak_denial)
     events["held_until"] = of_denial.where(events["is_denial"], of_grant)
-    return events
+    denied = events["effective_at"].where(events["is_denial"])
+    first_denial = denied.groupby([events[name] for name in KEY]).transform("min").fillna(LATER)
+    silent = events.assign(held_until=first_denial.where(first_denial > events["effective_at"], events["effective_at"]))
+    return pd.concat([events, silent[~silent["is_told"] & silent["counts"]]], ignore_index=True)
 
 
 def _next(events: Frame, which: pd.Series[bool], key: list[str]) -> pd.Series[Any]:
@@ -95,10 +100,11 @@ def unit_events(table: dict[str, Frame]) -> Frame:
     reached = table["reach"].merge(free, on="group_id")[["identifier_id", "unit_id"]]
     grantors = table["grantors"][table["grantors"]["unit_id"].isin(free["unit_id"])]
     clear = table["identifiers"].query("not is_ambiguous")["identifier_id"]
-    lifts = grants[~grants["is_strong"] & grants["identifier_id"].isin(clear)].merge(reached, on="identifier_id")
+    weak = grants[~grants["is_strong"] & grants["is_told"]]
+    lifts = weak[weak["identifier_id"].isin(clear)].merge(reached, on="identifier_id")
     lifts = lifts.merge(grantors.assign(is_own=True), on=["unit_id", "identifier_id"], how="left")
     denials = events[events["restricts"] & events["channel"].isna()].merge(reached, on="identifier_id")
-    columns = [*KEY, "identifier_id", "is_strong", "effective_at", "ends_at"]
+    columns = [*KEY, "identifier_id", "is_strong", "effective_at", "ends_at", "is_told"]
     return pd.concat(
         [
             grants.merge(grantors, on="identifier_id")[columns].assign(is_denial=False, counts=True),

@@ -84,17 +84,19 @@ def timelines(table: dict[str, Frame]) -> Frame:
 
 
 def held(table: dict[str, Frame]) -> Frame:
-    """Grants, lifts and denials of each unit and scope, and until when each holds."""
+    """Grants, lifts and denials of each unit and scope, and until when each holds. Silence, which no event told, lifts
+    nothing, and permits until the first denial whatever ended before."""
     later = pl.datetime(9999, 1, 1)
-    weak_own = pl.when(~pl.col("is_denial") & ~pl.col("is_strong")).then("effective_at")
+    weak_own = pl.when(~pl.col("is_denial") & ~pl.col("is_strong") & pl.col("is_told")).then("effective_at")
     counted = pl.when(pl.col("counts")).then("effective_at")
-    strong = pl.when(pl.col("counts") & pl.col("is_strong")).then("effective_at")
+    strong = pl.when(pl.col("counts") & pl.col("is_strong") & pl.col("is_told")).then("effective_at")
+    first_denial = pl.col("effective_at").filter(pl.col("is_denial")).min().over(KEY).fill_null(later)
     following = [
         counted.shift(-1).backward_fill().over(KEY).fill_null(later).alias("next_grant"),
         strong.shift(-1).backward_fill().over(KEY).fill_null(later).alias("next_strong"),
         weak_own.shift(-1).backward_fill().over([*KEY, "identifier_id"]).fill_null(later).alias("next_own"),
     ]
-    return (
+    events = (
         unit_events(table)
         .sort(*KEY, "effective_at", "is_denial", "ends_at", descending=[False, False, False, False, True])
         .with_columns(following)
@@ -103,9 +105,12 @@ def held(table: dict[str, Frame]) -> Frame:
             .then(pl.min_horizontal("ends_at", "next_grant"))
             .when("is_strong")
             .then("next_strong")
-            .otherwise(pl.min_horizontal("next_strong", "next_own"))
+            .otherwise(pl.min_horizontal("next_strong", "next_own")),
+            silent_until=pl.max_horizontal("effective_at", first_denial),
         )
     )
+    silent = events.filter(~pl.col("is_told") & pl.col("counts")).with_columns(held_until="silent_until")
+    return pl.concat([events, silent])
 
 
 def unit_events(table: dict[str, Frame]) -> Frame:
@@ -116,7 +121,7 @@ def unit_events(table: dict[str, Frame]) -> Frame:
     grantors = table["grantors"].join(free, on="unit_id", how="semi")
     clear = table["identifiers"].filter(~pl.col("is_ambiguous"))
     lifts = (
-        grants.filter(~pl.col("is_strong"))
+        grants.filter(~pl.col("is_strong") & pl.col("is_told"))
         .join(clear, on="identifier_id", how="semi")
         .join(reached, on="identifier_id")
         .join(grantors, on=["unit_id", "identifier_id"], how="anti")
@@ -124,8 +129,8 @@ def unit_events(table: dict[str, Frame]) -> Frame:
     denials = events.filter(pl.col("restricts") & pl.col("channel").is_null()).join(reached, on="identifier_id")
 
     def part(frame: Frame, *, is_denial: bool, counts: bool) -> Frame:
-        return frame.select(*KEY, "identifier_id", "is_strong", "effective_at", "ends_at", is_denial=is_denial,
-                            counts=counts)  # fmt: skip
+        return frame.select(*KEY, "identifier_id", "is_strong", "effective_at", "ends_at", "is_told",
+                            is_denial=is_denial, counts=counts)  # fmt: skip
 
     return pl.concat(
         [

@@ -105,20 +105,24 @@ def timelines(table: dict[str, DataFrame]) -> DataFrame:
 
 
 def held(table: dict[str, DataFrame]) -> DataFrame:
-    """Grants, lifts and denials of each unit and scope, and until when each holds."""
+    """Grants, lifts and denials of each unit and scope, and until when each holds. Silence, which no event told, lifts
+    nothing, and permits until the first denial whatever ended before."""
     order = [F.col("effective_at"), F.col("is_denial"), F.col("ends_at").desc()]
     later = Window.partitionBy(*KEY).orderBy(*order).rowsBetween(1, Window.unboundedFollowing)
     own = Window.partitionBy(*KEY, "identifier_id").orderBy(*order).rowsBetween(1, Window.unboundedFollowing)
     is_denial, is_strong, at = F.col("is_denial"), F.col("is_strong"), F.col("effective_at")
     next_grant = F.coalesce(F.min(F.when(F.col("counts"), at)).over(later), _later())
-    next_strong = F.coalesce(F.min(F.when(F.col("counts") & is_strong, at)).over(later), _later())
-    next_own = F.coalesce(F.min(F.when(~is_denial & ~is_strong, at)).over(own), _later())
+    next_strong = F.coalesce(F.min(F.when(F.col("counts") & is_strong & F.col("is_told"), at)).over(later), _later())
+    next_own = F.coalesce(F.min(F.when(~is_denial & ~is_strong & F.col("is_told"), at)).over(own), _later())
     until = (
         F.when(~is_denial, F.least("ends_at", next_grant))
         .when(is_strong, next_strong)
         .otherwise(F.least(next_strong, next_own))
     )
-    return unit_events(table).withColumn("held_until", until)
+    first_denial = F.coalesce(F.min(F.when(is_denial, at)).over(Window.partitionBy(*KEY)), _later())
+    events = unit_events(table).withColumns({"held_until": until, "silent_until": F.greatest(at, first_denial)})
+    silent = events.where("not is_told and counts").withColumn("held_until", F.col("silent_until"))
+    return events.union(silent)
 
 
 def unit_events(table: dict[str, DataFrame]) -> DataFrame:
@@ -128,7 +132,7 @@ def unit_events(table: dict[str, DataFrame]) -> DataFrame:
     grantors = table["grantors"].join(free, "unit_id", "left_semi")
     clear = table["identifiers"].where("not is_ambiguous")
     lifts = (
-        grants.where("not is_strong")
+        grants.where("not is_strong and is_told")
         .join(clear, "identifier_id", "left_semi")
         .join(reached, "identifier_id")
         .join(grantors, ["unit_id", "identifier_id"], "left_anti")
@@ -136,7 +140,7 @@ def unit_events(table: dict[str, DataFrame]) -> DataFrame:
     denials = events.where("restricts and channel is null").join(reached, "identifier_id")
 
     def part(frame: DataFrame, *, is_denial: bool, counts: bool) -> DataFrame:
-        columns = [*KEY, "identifier_id", "is_strong", "effective_at", "ends_at"]
+        columns = [*KEY, "identifier_id", "is_strong", "effective_at", "ends_at", "is_told"]
         return frame.select(*columns, F.lit(is_denial).alias("is_denial"), F.lit(counts).alias("counts"))
 
     return (
