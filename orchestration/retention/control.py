@@ -34,9 +34,7 @@ from orchestration.ingestion.quarantine import quarantine_aside
 from orchestration.retention.needles import forms_of_token, forms_of_value
 
 PREFIX = "assent-control-"  # of everything planted: what a killed search left is removed by the next
-IN_FOLDER = re.compile(
-    rf"{PREFIX}[0-9a-f]{{8}}\.txt"
-)  # in folders that may be somebody's: no other file of theirs goes
+IN_FOLDER = re.compile(rf"{PREFIX}[0-9a-f]{{8}}\.txt")  # in folders that may be somebody's: no other file goes
 SOURCE = "control"
 
 
