@@ -8,17 +8,12 @@ import base64
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from ahocorasick_rs import BytesAhoCorasick
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
 HASHES = ("sha256", "sha1", "md5")  # unkeyed: a hash of a phone is the phone
 SHORTEST = 4  # bytes: a shorter one would be found in any file
-WINDOW = 1 << 24  # bytes at a time
 Bytes = bytes | bytearray | memoryview
 
 
@@ -63,55 +58,22 @@ def _packed(data: bytes) -> set[bytes]:
     return {form for form in hexes | shifted if len(form) >= 2 * SHORTEST}
 
 
-@dataclass(frozen=True)
 class Needles:
-    """Name → the byte strings to look for. All of them are looked for in one pass, however many there are: measured,
-    120 MB/s for 200 as for 2,000, where one pass each of 2 GB/s would take ten and a hundred times as long."""
+    """Name → the byte strings to look for, of four bytes and more. All are looked for in one pass (Aho and Corasick
+    1975), however many there are: measured, 170 MB/s for 250 of them, 95 MB/s for 18,500."""
 
-    forms: Mapping[str, Collection[bytes]]
-    _by_start: dict[bytes, list[tuple[bytes, str]]] = field(init=False, default_factory=lambda: defaultdict(list))
-    _first: npt.NDArray[np.bool_] = field(init=False, default_factory=lambda: np.zeros(1 << 16, np.bool_))
-    _second: npt.NDArray[np.bool_] = field(init=False, default_factory=lambda: np.zeros(1 << 16, np.bool_))
+    def __init__(self, forms: Mapping[str, Collection[bytes]]) -> None:
+        named: dict[bytes, list[str]] = defaultdict(list)
+        for name, some in forms.items():
+            for form in some:
+                named[form].append(name)
+        self._names = list(named.values())
+        self._automaton = BytesAhoCorasick(named)
 
-    def __post_init__(self) -> None:
-        for name, forms in self.forms.items():
-            for form in forms:
-                self._by_start[form[:SHORTEST]].append((form, name))
-                first, second = np.frombuffer(form[:SHORTEST], "<u2")
-                self._first[first] = self._second[second] = True
-
-    @cached_property
-    def _starts(self) -> npt.NDArray[np.uint32]:
-        """The first bytes of every form as a number, in order; never empty."""
-        return np.sort(np.append(np.frombuffer(b"".join(self._by_start), "<u4"), np.uint32(0)))
-
-    @cached_property
-    def longest(self) -> int:
-        return max((len(form) for forms in self.forms.values() for form in forms), default=0)
-
-    def found(self, data: Bytes | Any) -> set[str]:
+    def found(self, data: Bytes) -> set[str]:
         """The names of those that `data` holds."""
-        view = memoryview(data).cast("B")
-        names: set[str] = set()
-        step = max(WINDOW - self.longest, 1)
-        for start in range(0, max(len(view) - SHORTEST + 1, 0), step):
-            names |= self._in_window(view[start : start + WINDOW])
-        return names
-
-    def _in_window(self, window: memoryview) -> set[str]:
-        units = np.frombuffer(window, np.uint8)
-        if len(units) < SHORTEST:
-            return set()
-        pairs = units[:-1].astype(np.uint16) | (units[1:].astype(np.uint16) << 8)
-        places = np.flatnonzero(self._first[pairs[:-2]] & self._second[pairs[2:]])
-        wholes = pairs[places].astype(np.uint32) | (pairs[places + 2].astype(np.uint32) << 16)
-        found = np.minimum(np.searchsorted(self._starts, wholes), len(self._starts) - 1)
-        names: set[str] = set()
-        for place in places[self._starts[found] == wholes].tolist():
-            for form, name in self._by_start.get(bytes(window[place : place + SHORTEST]), ()):
-                if name not in names and window[place : place + len(form)] == form:
-                    names.add(name)
-        return names
+        matches = self._automaton.find_matches_as_indexes(data, overlapping=True)
+        return {name for number in {number for number, _, _ in matches} for name in self._names[number]}
 
 
 def needles_of(tokens: Mapping[str, str], values: Iterable[str]) -> dict[str, set[bytes]]:

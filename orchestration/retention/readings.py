@@ -167,7 +167,8 @@ def _sqlite(path: Path) -> Iterator[Reading]:
             while rows := cursor.fetchmany(ROWS):
                 values = [_bytes(value) for row in rows for value in row]
                 yield how, b"\0".join(values)
-                yield from ((how, part) for value in values for part in _packed_value(value))
+                likely = [value for value in values if value[:1] in b"\x1f\x78"]  # of hundred thousands, few
+                yield from ((how, part) for value in likely for part in _packed_value(value))
 
 
 def _bytes(value: object) -> bytes:
@@ -175,7 +176,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _parquet(path: Path) -> Iterator[Reading]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=1 << 17):
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=1 << 17, use_threads=False):  # small ones: half the time
         yield from ((f"column {name}", data) for name, data in of_columns(batch))
 
 
