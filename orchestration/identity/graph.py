@@ -89,9 +89,9 @@ def components(nodes: int, links: Ints) -> Ints:
     ones = np.ones(links.shape[1], dtype=np.int32)  # int8 would add up to nothing where 256 links join the same two
     graph = coo_array((ones, (links[0], links[1])), shape=(nodes, nodes))
     count, labels = connected_components(graph, directed=False)
-    smallest: Ints = np.full(count, nodes, dtype=np.int64)
-    np.minimum.at(smallest, labels, np.arange(nodes))
-    return np.asarray(smallest[labels], dtype=np.int64)
+    smallest = np.empty(count, dtype=np.int64)
+    smallest[labels[::-1]] = np.arange(nodes)[::-1]  # of several, the last that is assigned stays
+    return smallest[labels]
 
 
 @dataclass(frozen=True)

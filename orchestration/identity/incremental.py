@@ -6,6 +6,7 @@ divided again. Those that new links merely join, without a conflict, are renamed
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from orchestration.identity.graph import NONE, Bools, Ints, Links, Nodes, People, components, resolve_people, rows_of
 
 Words = npt.NDArray[np.uint64]
-Chosen = Ints | slice
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,13 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
     nodes = now.nodes
     if not len(old.graph.nodes):
         return resolve_people(nodes, now.links)
-    new_of = np.full(len(old.graph.nodes), len(nodes))  # past the end: its component lost the node that names it
-    known = np.flatnonzero(old_of != NONE)
-    new_of[old_of[known]] = known
-    was: Chosen = old_of[known] if len(known) < len(new_of) else slice(None)  # nobody is gone: all, in their order
-    changes = _find_changes(old.graph, now, old_of, new_of, known, was)
-    people = _carried(old.people, len(nodes), new_of, known, was)
+    known, new = np.flatnonzero(old_of != NONE), np.flatnonzero(old_of == NONE)
+    new_of = known  # nobody is gone: all, in their order
+    if len(known) < len(old.graph.nodes):
+        new_of = np.full(len(old.graph.nodes), len(nodes))  # past the end: its component lost the node that names it
+        new_of[old_of[known]] = known
+    changes = _find_changes(old.graph, now, old_of, new_of, new)
+    people = _carried(old.people, old_of, new_of, new)
     was_shared = people.degree[changes.added] > nodes.max_links[changes.added]
     np.add.at(people.degree, *_counted(nodes, changes.added))
     added = _attach_leaves(people, nodes, changes.added, old_of, was_shared)
@@ -87,7 +88,7 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
         is_inside_hard = is_hard[whole[part_of[people.record[inside]]]]
         _rename(people, inside[~is_inside_hard], parts[whole], part_of)
         if is_inside_hard.any():
-            _divide_again(people, now, inside[is_inside_hard])
+            _divide_again(people, now, inside[is_inside_hard], part_of)
     return people
 
 
@@ -98,12 +99,12 @@ def _distinct(values: Ints, below: int) -> Ints:
     return np.flatnonzero(is_there)
 
 
-def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, known: Ints, was: Chosen) -> Changes:
+def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, new: Ints) -> Changes:
     """Compares the links of each node by their sums, and one by one where these differ."""
     n = len(now.nodes)
     gone = np.flatnonzero(new_of == n)
-    total_then = np.zeros(n, dtype=np.uint64)
-    total_then[known] = old.total[was]
+    total_then = _then(old.total, old_of)
+    total_then[new] = 0
     differing = np.flatnonzero(now.total != total_then)
     old_differing = old_of[differing]
     rows, _ = rows_of(old.start, np.concatenate([old_differing[old_differing != NONE], gone]))
@@ -137,19 +138,24 @@ def _keys(ends: Ints, in_force: Bools, n: int) -> Ints:
     return keys
 
 
-def _carried(old: People, n: int, new_of: Ints, known: Ints, was: Chosen) -> People:
+def _carried(old: People, old_of: Ints, new_of: Ints, new: Ints) -> People:
     """What was resolved, in the numbering of today; a new node stands alone."""
-    is_known = np.zeros(n, dtype=np.bool_)
-    is_known[known] = True
-    group, degree = np.arange(n), np.zeros(n, dtype=np.int64)
-    degree[is_known] = old.degree[was]
+    n = len(old_of)
     is_ambiguous, is_loose = (_scattered(flag, n, new_of) for flag in (old.is_ambiguous, old.is_loose))
-    group[is_known] = new_of[old.group[was]]
+    group, degree = new_of[_then(old.group, old_of)], _then(old.degree, old_of).astype(np.int64)
+    group[new], degree[new] = new, 0
     reach, record = group.copy(), group.copy()
     for label, before in ((reach, old.reach), (record, old.record)):
-        other = np.flatnonzero((before != old.group)[was])  # few: most people are one part of the graph
-        label[known[other]] = new_of[before[was][other]]
+        other = np.flatnonzero(before != old.group)  # few: most people are one part of the graph
+        here = new_of[other]
+        other, here = other[here < n], here[here < n]
+        label[here] = new_of[before[other]]
     return People(group, reach, record, is_ambiguous, is_loose, degree)
+
+
+def _then(values: npt.NDArray[Any], old_of: Ints) -> npt.NDArray[Any]:
+    """What each node had; a new one has anything."""
+    return values.take(old_of, mode="clip")
 
 
 def _scattered(flag: Bools, n: int, new_of: Ints) -> Bools:
@@ -219,9 +225,9 @@ def _rename(people: People, inside: Ints, name_of: Ints, part_of: Ints) -> None:
         label[inside] = name_of[part_of[label[inside]]]
 
 
-def _divide_again(people: People, now: Graph, inside: Ints) -> None:
+def _divide_again(people: People, now: Graph, inside: Ints, local: Ints) -> None:
+    """`local` is of all nodes, and written over: fresh memory of that size takes as long as a tenth of the work."""
     rows, _ = rows_of(now.start, inside)
-    local = np.full(len(now.nodes), NONE)
     local[inside] = np.arange(len(inside))
     found = resolve_people(now.nodes.take(inside), Links(local[now.links.ends[:, rows]], now.links.in_force[rows]))
     for label, new in ((people.group, found.group), (people.reach, found.reach), (people.record, found.record)):
