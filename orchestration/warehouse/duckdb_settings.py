@@ -34,7 +34,16 @@ def config(home: Home) -> dict[str, str | bool | int | float | list[str]]:
 
 def connect(home: Home, path: Path | str = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """A connection to `path` in UTC with the settings of this home."""
-    con = duckdb.connect(str(path), read_only=read_only, config=config(home))
+    return _quiet(duckdb.connect(str(path), read_only=read_only, config=config(home)))
+
+
+def beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A further connection to what `con` has open, for another thread: what is temporary there is not seen here."""
+    return _quiet(con.cursor())
+
+
+def _quiet(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """With what is set for each connection."""
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET enable_progress_bar = false")  # on after `python -c`: it would print into the JSON on stdout
     return con

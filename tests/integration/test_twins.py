@@ -14,8 +14,11 @@ from orchestration.proof.project import Project, columns_in, read_project
 from orchestration.proof.twins import Prover
 from orchestration.proof.twins.changes import Change
 from orchestration.proof.twins.forbidden import KINDS
+from orchestration.proof.twins.lane import Lane
+from orchestration.proof.twins.pairs import Pair
 from orchestration.proof.twins.sample import personal_tables
 from orchestration.proof.twins.shrink import fewest
+from orchestration.proof.twins.tally import Tallies
 from orchestration.proof.twins.world import DERIVED, quoted
 from orchestration.proof.verdict import Failure, are_proved
 from tests.integration.conftest import Decided
@@ -108,6 +111,22 @@ def test_shipped_project_is_proved(prover: Prover, project: Project) -> None:
     assert kinds >= KINDS.keys() - {"key", "stage"}  # those two are not of touchpoints of their own
     regimes = {regime for told in prover.touched.values() for _, regime in told}
     assert {"PIPL", "GDPR", "CCPA"} <= regimes
+
+
+def test_lanes_find_what_one_lane_finds(prover: Prover, project: Project) -> None:
+    one = replace(prover, lanes=prover.lanes[:1])
+    for changed in (project, mutated(project, *MUTANTS["sensitive touchpoints are read"])):
+        assert prover.prove(changed, shrink=False) == one.prove(changed, shrink=False)
+
+
+def test_pair_that_a_lane_does_not_end_is_not_proved(prover: Prover, project: Project) -> None:
+    class Broken(Lane):
+        def compare(self, pair: Pair, *_: object, **__: object) -> Tallies:
+            raise IndexError(pair.name)
+
+    lanes = [prover.lanes[0], Broken(**vars(prover.lanes[1]))]
+    with pytest.raises(IndexError):
+        replace(prover, lanes=lanes).prove(project, shrink=False)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -19,7 +19,7 @@ from orchestration.policy.schema import Policy, Source
 from orchestration.proof.project import Project
 from orchestration.proof.twins.world import World, columns_of
 
-SETTLED = 45  # people of each controller of whom all is permitted: few segments of several conditions have others
+SETTLED = 60  # people of each controller of whom all is permitted: few segments of several conditions have others
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again
 LATE = 4  # of these, of people who agreed again: done just before that
 RENEWED = 3  # days ago, at most, they did
@@ -30,7 +30,7 @@ _MOST_VALUES = 10
 def invent_people(world: World, policy: Policy, project: Project, *, seed: int, people: int) -> None:
     """Adds `people` of each controller to the world, and the settled ones."""
     con = world.con
-    con.execute(f'use "{world.name}"')
+    world.use()
     make_dice(con, seed)
     _make_pools(world, policy, project)
     _make_kinds(con, policy)
@@ -43,11 +43,11 @@ def invent_people(world: World, policy: Policy, project: Project, *, seed: int, 
 
 def make_dice(con: duckdb.DuckDBPyConnection, seed: int) -> None:
     """`twin_u(x)`: a number below 1 that x and the seed decide; `twin_pick(list, x)`: one of the list."""
-    con.execute(f"create or replace temp macro twin_u(x) as (hash('{seed:d}|' || x) % 1000003) / 1000003.0")
-    con.execute("create or replace temp macro twin_pick(l, x) as l[1 + floor(twin_u(x) * len(l))::integer]")
-    con.execute(f"create or replace temp macro twin_token(x) as 'z' || left(md5('{seed:d}|' || x), 31)")
+    con.execute(f"create or replace macro twin_u(x) as (hash('{seed:d}|' || x) % 1000003) / 1000003.0")
+    con.execute("create or replace macro twin_pick(l, x) as l[1 + floor(twin_u(x) * len(l))::integer]")
+    con.execute(f"create or replace macro twin_token(x) as 'z' || left(md5('{seed:d}|' || x), 31)")
     con.execute(
-        "create or replace temp macro twin_ago(x, days) as "
+        "create or replace macro twin_ago(x, days) as "
         "(select as_of from meta.builds) - to_minutes((twin_u(x) * days * 1440)::integer)"
     )
 
@@ -74,7 +74,7 @@ def _make_pools(world: World, policy: Policy, project: Project) -> None:
             sensitive += [rule.replace("*", "invented") for rule in rules]
             lists |= {f"plain {name}": plain, f"sensitive {name}": sensitive}
         declared = ", ".join(f"{ident(name)} varchar[]" for name in lists)
-        con.execute(f"create or replace temp table {pool_of(source.name)} ({declared})")
+        con.execute(f"create or replace table {pool_of(source.name)} ({declared})")
         con.execute(
             f"insert into {pool_of(source.name)} values ({', '.join('?' for _ in lists)})", list(lists.values())
         )
@@ -113,10 +113,10 @@ def _make_kinds(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
         for segment in policy.segments.segments
         for name in segment.destinations
     }
-    con.execute("create or replace temp table twin_kind_rows (controller varchar, kind varchar, issuer varchar)")
+    con.execute("create or replace table twin_kind_rows (controller varchar, kind varchar, issuer varchar)")
     con.executemany("insert into twin_kind_rows values (?, ?, ?)", [list(row) for row in sorted(rows)])
     con.execute(
-        "create or replace temp table twin_kinds as select r.*, k.is_strong, k.is_anchor from twin_kind_rows as r "
+        "create or replace table twin_kinds as select r.*, k.is_strong, k.is_anchor from twin_kind_rows as r "
         "inner join policy.identifier_kinds as k on r.kind = k.kind"
     )
 
@@ -130,7 +130,7 @@ def controllers_of(source: Source) -> set[str]:
 # nothing is hidden. The others agreed again, days ago: a no just before that hides what they did lately, and nobody may
 # be thought idle for it.
 _CAST = """
-    create or replace temp table twin_cast as
+    create or replace table twin_cast as
     with numbered as (
         select c.controller, n.number, c.controller || '|' || n.number as person,
             n.number >= $people and n.number % 3 = 0 as is_plain, n.number >= $people and n.number % 3 > 0 as is_renewed
@@ -154,7 +154,7 @@ _CAST = """
 """
 
 _IDENTIFIERS = """
-    create or replace temp table twin_cast_identifiers as
+    create or replace table twin_cast_identifiers as
     with possible as (
         select
             p.*, k.kind, k.issuer, k.is_strong, p.person || '|' || k.kind || '|' || k.issuer as own,
@@ -190,7 +190,7 @@ _LINKS = """
 
 # a yes to each purpose, or none: mostly whole, by the first identifier; some of one channel, expired, renewed, implied
 _GRANTS = f"""
-    create or replace temp table twin_grants as
+    create or replace table twin_grants as
     with asked as (
         select
             i.*, s.purpose, s.recipient, s.category, u.max_consent_age_days as days, r.round,

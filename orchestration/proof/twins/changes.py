@@ -96,7 +96,7 @@ class Twins:
     def make(self, twin: World, changes: Collection[Change], people: Collection[int] | None = None) -> None:
         """Fills `twin`, whose base this is. `people` narrows the changes to what is theirs."""
         con = self.base.con
-        con.execute(f'use "{self.base.name}"')
+        self.base.use()
         tell_forbidden(con, self.audience)
         if people is not None:
             con.execute("create or replace temp table twin_only (person bigint)")

@@ -63,11 +63,11 @@ def tell_states(world: World, policy: Policy) -> None:
     """Makes `twin_states` (controller, purpose, category, person: since when anything may have permitted it, and
     whether anything may at T) and `twin_touches` (every touchpoint with what policy says of it)."""
     con = world.con
-    con.execute(f'use "{world.name}"')
+    world.use()
     con.execute(_EVIDENCE)
     con.execute(_GRANTS)
     con.execute(_STATES)
-    con.execute("create or replace temp table twin_touches as " + " union all ".join(
+    con.execute("create or replace table twin_touches as " + " union all ".join(
         _touches(world, policy, source.name) for source in policy.sources.sources
     ))  # fmt: skip
 
@@ -75,20 +75,20 @@ def tell_states(world: World, policy: Policy) -> None:
 # Of whom everything is held back at a controller: each identifier has a status that blocks and that nothing lifted, or
 # is a minor's, for whom no guardian ever spoke.
 _EVIDENCE = """
-    create or replace temp table twin_told as
+    create or replace table twin_told as
     select e.*, p.person, not coalesce(d.restricts, true) as grants
     from ledger.consent_events as e
     inner join twin_people as p on e.token = p.token
     left join policy.decisions as d on e.decision = d.decision;
 
-    create or replace temp table twin_regimes as
+    create or replace table twin_regimes as
     select p.person, coalesce(string_agg(distinct j.regime, '+' order by j.regime), 'no regime') as regime
     from (select distinct person from twin_people) as p
     left join twin_told as t on p.person = t.person
     left join policy.jurisdictions as j on t.jurisdiction = j.code
     group by p.person;
 
-    create or replace temp table twin_held as
+    create or replace table twin_held as
     with blocked as (
         select controller, token from ledger.statuses
         where status in ('erased', 'restricted', 'legal_hold') group by controller, token having bool_and(state = 'on')
@@ -112,10 +112,10 @@ _EVIDENCE = """
 # Whatever may permit a category of data: a grant that may be admissible, a fact of a contract, an opt-out regime in
 # which silence permits. What a grant leaves out is the narrowest: no sensitive data, no other recipient.
 _GRANTS = """
-    create or replace temp table twin_pairs as select controller, purpose, category, recipient,
+    create or replace table twin_pairs as select controller, purpose, category, recipient,
         needs_separate from policy.scopes;
 
-    create or replace temp table twin_permits as
+    create or replace table twin_permits as
     with noticed as (
         select n.notice_id, n.version, n.purpose, n.published_at, min(r.published_at) as superseded_at
         from policy.notices as n
@@ -171,7 +171,7 @@ _GRANTS = """
 # silence of an opt-out regime where each identifier refused and none ever granted. `twin_records`: of whom there is
 # anything that could permit.
 _STATES = """
-    create or replace temp table twin_states as
+    create or replace table twin_states as
     with refusals as (
         select r.controller, r.purpose, r.category, t.person, t.token, max(least(t.effective_at, b.as_of)) as refused_at
         from meta.builds as b, twin_pairs as r
@@ -218,7 +218,7 @@ _STATES = """
     where not coalesce(h.is_minor, false)
     group by m.controller, m.purpose, m.category, m.person;
 
-    create or replace temp table twin_records as
+    create or replace table twin_records as
     select distinct r.controller, r.purpose, t.person
     from twin_pairs as r
     inner join twin_told as t on r.controller = t.controller

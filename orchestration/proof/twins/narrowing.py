@@ -33,7 +33,7 @@ def deny(
     """Fills the twin: two of three people say no once more; some by an identifier that a touchpoint linked to
     theirs."""
     con = base.con
-    con.execute(f'use "{base.name}"')
+    base.use()
     within = "true" if people is None else f"person in ({', '.join(map(str, sorted(people))) or 'null'})"
     con.execute(f"""
         create or replace temp table twin_denied as
@@ -138,7 +138,7 @@ def leave_out(
     """Fills the twin: of people none of whose grants to these audiences covers the channel, how they are reached on
     it."""
     con, (policy, known) = base.con, words
-    con.execute(f'use "{base.name}"')
+    base.use()
     pairs = " union all ".join(
         f"select {text(a.controller)} as controller, {text(a.purpose)} as purpose" for a in asked
     )

@@ -116,7 +116,7 @@ def _value(name: str, kind: str) -> str:
 
 def _make_whole(world: World, policy: Policy) -> None:
     con = world.con
-    con.execute(f'use "{world.name}"')
+    world.use()
     con.execute(f"update policy.segments set minimum_size = least(minimum_size, {SMALL})")
     con.execute("update ledger.feeds set is_incomplete = false, last_seen_at = (select as_of from meta.builds)")
     con.execute(
@@ -145,12 +145,12 @@ def label_people(con: duckdb.DuckDBPyConnection, world: World, policy: Policy) -
                 f"from {quoted(world.name, table)}"
             )
     con.execute(f"""
-        create or replace temp table twin_identifiers as
+        create or replace table twin_identifiers as
         select controller, token, min(kind) as kind, min(issuer) as issuer from ({" union all ".join(named)})
         where token is not null group by controller, token order by all
     """)
     con.execute(
-        "create or replace temp table twin_nodes as "
+        "create or replace table twin_nodes as "
         "select token, row_number() over (order by token) - 1 as node from "
         "(select distinct token from twin_identifiers)"
     )
@@ -163,7 +163,7 @@ def label_people(con: duckdb.DuckDBPyConnection, world: World, policy: Policy) -
     labels = components(count, ends)
     con.register("twin_labels", pa.table({"node": np.arange(count), "person": labels}))
     con.execute(
-        "create or replace temp table twin_people as "
+        "create or replace table twin_people as "
         "select n.token, l.person from twin_nodes as n inner join twin_labels as l on n.node = l.node order by n.token"
     )
     con.unregister("twin_labels")

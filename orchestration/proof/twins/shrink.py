@@ -18,7 +18,7 @@ from orchestration.proof.twins.pairs import Pair
 from orchestration.proof.twins.world import ModelFailedError, Plan, World
 
 if TYPE_CHECKING:
-    from orchestration.proof.twins.prove import Prover
+    from orchestration.proof.twins.lane import Lane
 
 TRIALS = 70  # of a fraction of a second each; what is found by then is told
 Item = TypeVar("Item")
@@ -38,7 +38,7 @@ class Smallest:
 class _Trials:
     """One world that is filled again and again, for one pair."""
 
-    prover: Prover
+    lane: Lane
     pair: Pair
     plan: Plan
     twin: World
@@ -51,22 +51,22 @@ class _Trials:
         if self.left <= 0:
             return None
         self.left -= 1
-        self.prover.fill(self.pair, self.twin, changes, None if people is None else list(people))
+        self.lane.fill(self.pair, self.twin, changes, None if people is None else list(people))
         return self.again(exposed, rule)
 
     def again(self, exposed: Exposed, rule: Rule) -> Difference | None:
         """Compares what is filled."""
         try:
             self.twin.run(self.plan.up_to([*IDENTIFIED, exposed.relation]))
-            return difference(self.prover.base, self.twin, exposed, rule, self.prover.touch(self.pair, self.twin))
+            return difference(self.lane.base, self.twin, exposed, rule, self.lane.touch(self.pair, self.twin))
         except (ModelFailedError, duckdb.Error):
             return None
 
 
-def smallest(prover: Prover, pair: Pair, broken: Sequence[tuple[Exposed, Rule]], plan: Plan) -> dict[Exposed, Smallest]:
+def smallest(lane: Lane, pair: Pair, broken: Sequence[tuple[Exposed, Rule]], plan: Plan) -> dict[Exposed, Smallest]:
     """The smallest twin of a pair for the first of what is broken; what else is broken by the same is told with it."""
-    twin = World(prover.con, "shrunk", prover.base).open(prover.schemas)
-    trials = _Trials(prover, pair, plan, twin)
+    twin = World(lane.con, f"shrunk {pair.name}", lane.base).open(lane.schemas)
+    trials = _Trials(lane, pair, plan, twin)
     changes, people = _shrink(trials, *broken[0])
     trials.left += 1
     trials.differs(*broken[0], changes, people)
@@ -93,7 +93,8 @@ def _shrink(trials: _Trials, exposed: Exposed, rule: Rule) -> tuple[list[Change]
         kept = fewest(groups, lambda some, among=among: fails(among(some)))  # type: ignore[misc]
         changes = among(kept)
     changes = fewest(changes, fails)
-    found = trials.prover.con.execute("select distinct person from twin_people union select -1 order by 1").fetchall()
+    trials.lane.base.use()
+    found = trials.lane.con.execute("select distinct person from twin_people union select -1 order by 1").fetchall()
     people = [int(row[0]) for row in found]
     if trials.differs(exposed, rule, changes, people) is None:
         return changes, None

@@ -117,6 +117,10 @@ class World:
             self.con.execute(f'create schema if not exists "{self.name}"."{schema}"')
         return self
 
+    def use(self) -> None:
+        """Names without a database are this world's from here on."""
+        self.con.execute(f'use "{self.name}"')
+
     def close(self) -> None:
         self.con.execute("use memory")
         self.con.execute(f'detach "{self.name}"')
@@ -135,7 +139,7 @@ class World:
             return
         for table in DERIVED:
             self.write(table, "select 1 as replaced")
-        self.con.execute(f'use "{self.name}"')
+        self.use()
         resolve(self.con, as_of, sources)
         if self.base is not None:
             for table in DERIVED:
@@ -166,7 +170,7 @@ class World:
     def run(self, plan: Plan) -> None:
         """Runs what is not as it should be. Raises ModelFailedError, of the first that fails, after all that do not
         read it: what reads it has no version."""
-        self.con.execute(f'use "{self.name}"')
+        self.use()
         failed: list[str] = []
         for model in plan.models:
             if not {*failed}.isdisjoint(model.reads):
