@@ -184,3 +184,16 @@ def test_of_two_ways_the_one_past_every_gate_is_told() -> None:
     assert [(one.relation, one.is_gated) for one in goes.decides if one.relation == "marts.one"] == [
         ("marts.one", False)
     ]
+
+
+def test_of_two_equal_ways_always_the_same_is_told() -> None:
+    """The order of edges is that of sets, which is another in each process."""
+    edges = [*small().edges]
+    for name in ("b", "a"):  # two ways of one length
+        edges.append(indirect(Column("lake.web", "item"), Column(f"intermediate.{name}", ROWS), "filter"))
+        edges.append(indirect(Column(f"intermediate.{name}", ROWS), Column("marts.one", ROWS), "rows"))
+    reviewed = ("intermediate.a", "intermediate.b")
+    one, other = (Lineage(some, ("intermediate.gate",), {}, reviewed) for some in (edges, edges[::-1]))
+    start = Column("landing.web", "item")
+    assert one.forward(start) == other.forward(start)
+    assert {end.around for end in one.forward(start) if end.column.relation == "marts.one"} == {"intermediate.a", None}

@@ -50,7 +50,7 @@ class Lineage:
         reviewed: Collection[str] = (),
         columns: Iterable[Column] = (),
     ) -> None:
-        self.edges = tuple(dict.fromkeys(edges))
+        self.edges = tuple(sorted(set(edges)))  # of ways equally short always the same is told
         self.gates, self.reviewed = tuple(sorted(gates)), tuple(sorted(reviewed))
         self.of_segment = of_segment
         ends = (column for edge in self.edges for column in (edge.source, edge.target))

@@ -69,7 +69,7 @@ def render_lineage(policy: Policy, lineage: Lineage, *, policy_hash: str) -> str
     script = (HERE / "page.js").read_text(encoding="utf-8")
     style = (EVIDENCE / "report.css").read_text(encoding="utf-8") + (HERE / "page.css").read_text(encoding="utf-8")
     return _environment(words).get_template("page.html.j2").render(
-        shown=shown, fields=fields, policy_hash=policy_hash, gates_of_all=lineage.gates, gated=GATED,
+        shown=shown, fields=fields, policy_hash=policy_hash, gates_of_all=lineage.gates, gated=GATED, whole=WHOLE,
         reviews=policy.reclassifications.reclassifications,
         style=Markup(style), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
