@@ -30,7 +30,7 @@ from orchestration.consent.signals.gpp_us import UsSection
 from orchestration.consent.signals.registry import NAMES, STRINGS, format_of
 from orchestration.consent.signals.signal import Signal
 from tests.bench_signals import core, national, newest
-from tests.oracle_signals import bounds
+from tests.oracle_signals import documents as plain_documents
 from tests.unit.signals import test_gpp as gpp_tests
 from tests.unit.signals import test_tcf as tcf_tests
 from tests.unit.signals.objects import JUNK, nodes, replaced, without
@@ -81,9 +81,9 @@ def target(name: str) -> Target:
     read = form.read
     assert read is not None
     tests = importlib.import_module(f"tests.unit.signals.test_{name}")
-    at_most = getattr(bounds, name, None) or tests.plainly_granted
+    at_most = getattr(plain_documents, name, None) or tests.plainly_granted
     own_words = getattr(tests, "WORDS", None)
-    words = [*(own_words if isinstance(own_words, list) else bounds.WORDS), *JUNK]
+    words = [*(own_words if isinstance(own_words, list) else plain_documents.WORDS), *JUNK]
     return Target(
         documents(tests),
         lambda given, seeds, chance: damaged_document(given, [*words, *seeds], chance),
@@ -148,15 +148,19 @@ def damaged_document(document: Any, words: list[Any], chance: random.Random) -> 
     for _ in range(chance.randrange(1, 5)):
         places = list(islice(nodes(document), MOST_PARTS))
         path, part = chance.choice(places)
-        kind = chance.randrange(4)
+        kind, word = chance.randrange(6), copy.deepcopy(chance.choice(words))
         if kind == 0 and path:
             document = without(document, path)
         elif kind == 1:
             document = replaced(document, path, copy.deepcopy(chance.choice(places)[1]))
         elif kind == 2 and isinstance(part, str):
             document = replaced(document, path, retyped(part, chance))
+        elif kind == 3 and isinstance(part, dict) and isinstance(word, str):
+            document = replaced(document, (*path, word), copy.deepcopy(chance.choice(words)))
+        elif kind == 4 and isinstance(word, dict | list) and not path:  # two of a batch
+            document = [document, word]
         else:
-            document = replaced(document, path, copy.deepcopy(chance.choice(words)))
+            document = replaced(document, path, word)
     return document
 
 

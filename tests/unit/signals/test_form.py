@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestration.consent.signals import form
 from orchestration.consent.signals.form import read
 from orchestration.consent.signals.signal import Signal
-from tests.oracle_signals import bounds
+from tests.oracle_signals import documents as plain_documents
 from tests.unit.signals.documents import ANY_JSON, granted, without_one_key
 
 SHEET = """\ufeff门店, 员工 ,凭证,渠道,语言,告知书,版本,时间,手机,短信营销,电话营销,个性化
@@ -144,7 +144,7 @@ def test_removing_a_part_never_grants(document: Any) -> None:
         assert granted_codes(shorter) <= granted_codes(document), name
 
 
-PLAIN_YES = {*bounds.YES}  # told a second time, as the specification of this format lists them
+PLAIN_YES = {*plain_documents.YES}  # told a second time, as the specification of this format lists them
 WORDS = st.sampled_from([*(word for word in YES if isinstance(word, str)), *NEITHER]) | st.text(
     "是否同意yYesnoNOtrue10☑☐ ", max_size=3
 )

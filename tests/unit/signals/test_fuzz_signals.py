@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,20 @@ from orchestration.consent.signals.bits import Reader
 from orchestration.consent.signals.registry import NAMES, STRINGS
 from orchestration.consent.signals.signal import Signal
 from tests.fuzz_signals import FoundError, Target, by_seed, target
+
+
+class Always(dict[str, Any]):
+    """The same under any name."""
+
+    def __init__(self, what: object) -> None:
+        super().__init__()
+        self.what = what
+
+    def get(self, *_: object) -> Any:
+        return self.what
+
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 @pytest.mark.parametrize("name", sorted(STRINGS))
@@ -60,6 +75,26 @@ def test_the_fuzzer_finds_a_reader_of_documents_that_takes_any_truth_for_yes(mon
     given = target("segment")
     assert given.run is segment.read
     fails(replace(given, run=truthy))
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "broken"),
+    [
+        pytest.param("wechat", "wechat._refusal_wins", list, id="accept wins over a reject of the same second"),
+        pytest.param("wechat", "pushed._SECONDS", re.compile("[0-9]*"), id="a time of any length"),
+        pytest.param("wecom", "wecom.FAMILY", "", id="of any family of events"),
+        pytest.param("wecom", "wecom.CHANGES", Always({"adviser": "granted"}), id="a removal adds"),
+        pytest.param("form", "form.PRE_TICKED", (), id="ticked beforehand"),
+        pytest.param("form", "form.YES", {"☐", "1", "true"}, id="an empty box is a yes"),
+        pytest.param("opendsr", "opendsr._UUID4", re.compile(".*"), id="a request without an id"),
+        pytest.param("opendsr", "opendsr.IDENTITY_TYPES", Always(""), id="an identity of any type"),
+    ],
+)
+def test_the_fuzzer_finds_a_reader_that_lacks_a_rule(
+    name: str, where: str, broken: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"orchestration.consent.signals.{where}", broken)
+    fails(target(name))
 
 
 def test_the_fuzzer_finds_a_decoder_that_raises_or_dawdles_or_answers_what_is_malformed() -> None:
