@@ -45,16 +45,18 @@ class Reader:
         left = min(33 * count, self.length - self.at)
         window = self.take(left)
         found = []
-        for _ in range(count):
-            several = left > 0 and (window >> (left - 1)) & 1
-            left -= 33 if several else 17
-            if left < 0:
-                raise FormatError("a segment ends before its fields do")
-            end = (window >> left) & 0xFFFF
-            start = (window >> (left + 16)) & 0xFFFF if several else end
-            if not 0 < start <= end:
-                raise FormatError("a range that ends before it starts")
-            found.append((start, end))
+        try:
+            for _ in range(count):
+                left -= 17
+                start = end = window >> left & 0x1FFFF
+                if start > 0xFFFF:
+                    left -= 16
+                    start, end = start & 0xFFFF, window >> left & 0xFFFF
+                if not 0 < start <= end:
+                    raise FormatError("a range that ends before it starts")
+                found.append((start, end))
+        except ValueError:  # a shift by less than nothing
+            raise FormatError("a segment ends before its fields do") from None
         self.at -= left
         return found
 

@@ -4,6 +4,7 @@ IAB Tech Lab, "Transparency and Consent String with Global Vendor & CMP List For
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 from orchestration.consent.signals.bits import FormatError, Reader
@@ -94,6 +95,7 @@ def _core(segment: str, segments: dict[int, Ids | Publisher]) -> TcString:
     )
 
 
+@cache  # of twelve bits
 def _letters(code: int) -> str:
     first, second = code >> 6, code & 63
     if first > 25 or second > 25:
@@ -131,7 +133,7 @@ def _vendors(reader: Reader) -> Ids:
     for start, end in reader.ranges():
         if start <= previous or end > last:
             raise FormatError("vendor ranges that do not ascend, or end after the last vendor")
-        field |= (1 << (last - start + 1)) - (1 << (last - end))
+        field |= ((2 << end - start) - 1) << last - end
         previous = end
     return Ids(last, field)
 
