@@ -65,11 +65,8 @@ def proof(site: Site) -> dg.AssetChecksDefinition:
                     check_name=spec.name,
                     metadata=_counts(result, verdicts, is_unchanged=receipt is not None),
                 )
-        told = checks.in_words(verdicts)
         if any(result.blocks for result in results):
-            said = told or [
-                f"{result.stage}: {result.name} was proved by nothing" for result in results if result.blocks
-            ]
+            said = checks.why_blocked(results, verdicts)
             more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
             raise stop(f"not proved: {'; '.join(said[:SHOWN])}{more}. See `assent prove`")
 

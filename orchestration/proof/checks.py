@@ -54,6 +54,13 @@ def in_words(verdicts: Iterable[Verdict]) -> list[str]:
     return lines
 
 
+def why_blocked(results: Iterable[CheckResult], verdicts: Sequence[Verdict]) -> list[str]:
+    """What is said of checks that block: in words, and which of them nothing was proved of."""
+    known = {(verdict.part, name_of(verdict.part, verdict.relation)) for verdict in verdicts}
+    without = [result for result in results if result.blocks and (result.stage, result.name) not in known]
+    return in_words(verdicts) + [f"{result.stage}: {result.name} was proved by nothing" for result in without]
+
+
 def told(failure: Failure) -> str:
     """A failure in one line."""
     return f"{failure.what} ({' → '.join(failure.path)}). {failure.remedy}"

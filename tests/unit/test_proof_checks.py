@@ -14,7 +14,7 @@ from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
 from orchestration.policy.schema import Policy
-from orchestration.proof.checks import SENTENCES, checks_of, in_words, name_of, wanted
+from orchestration.proof.checks import SENTENCES, checks_of, in_words, name_of, wanted, why_blocked
 from orchestration.proof.commands import told
 from orchestration.proof.evidence import Proof, write_proof
 from orchestration.proof.verdict import Failure, Part, Verdict, are_proved
@@ -67,6 +67,17 @@ def test_every_mart_needs_a_verdict_of_each_part(policy: Policy) -> None:
         checks = checks_of(policy, verdicts[:number] + verdicts[number + 1 :])
         assert [check.name for check in checks if check.blocks] == [name_of(missing.part, missing.relation)]
     assert all(check.blocks for check in checks_of(policy, []))
+
+
+def test_what_blocks_is_told_also_where_nothing_was_proved(policy: Policy) -> None:
+    first, second, *others = good(policy)
+    assert why_blocked(checks_of(policy, [first, second, *others]), [first, second, *others]) == []
+    failed = Verdict(first.part, first.relation, "p", 3, 2, (FAILURE,))
+    said = why_blocked(checks_of(policy, [failed, *others]), [failed, *others])
+    assert said == [
+        *in_words([failed]),
+        f"{second.part}: {name_of(second.part, second.relation)} was proved by nothing",
+    ]
 
 
 def test_relation_that_is_no_mart_blocks_too(policy: Policy) -> None:

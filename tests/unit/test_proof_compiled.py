@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.proof import compiled
-from orchestration.proof.compiled import compiled_project, sql_hash
+from orchestration.proof.compiled import compiled_project, sql_hash, staged_now
 from orchestration.proof.project import Project, Relation
 from orchestration.warehouse import dbt
 
@@ -87,6 +89,34 @@ def test_sql_of_a_build_that_failed_is_never_taken(home: Home, monkeypatch: pyte
     project = home.policies / "0123" / "dbt"
     dbt.run_build(home, home.building / "b.duckdb", project)
     assert dbt.is_compiled(dbt.target_path(home), project) == (code == 0)
+
+
+def leave_behind(home: Home, name: str) -> list[Path]:
+    left = [home.building / f"{name}.duckdb", home.building / f"{name}.duckdb.wal"]
+    for file in left:
+        file.write_bytes(b"of a run that was killed")
+    return left
+
+
+def test_what_a_killed_compilation_left_is_not_read(home: Home, made: list[Path]) -> None:
+    left = leave_behind(home, "compile")
+    with home.lock():
+        compiled_project(home, load_policy(), SHIPPED)
+    assert len(made) == 1 and not any(file.exists() for file in left)
+
+
+def test_what_a_killed_proof_left_is_not_read_and_nothing_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = leave_behind(home, "proof")
+
+    def stage_aside(_: Home, file: Path, *__: object, **___: object) -> None:
+        assert not any(one.exists() for one in left)
+        leave_behind(home, file.stem)
+
+    monkeypatch.setattr(compiled, "stage_aside", stage_aside)
+    site = SimpleNamespace(home=home, policy=None, keys=None, ledger_at=None)
+    with pytest.raises(KeyError), staged_now(site, SHIPPED, as_of=datetime.now(UTC)) as file:  # type: ignore[arg-type]
+        raise KeyError(file)
+    assert not any(one.exists() for one in left)
 
 
 def test_hash_of_the_sql_is_of_the_sql_and_not_of_the_database() -> None:
