@@ -25,7 +25,7 @@ Check = tuple[Exposed, Rule]
 @dataclass
 class Lane:
     """Not to be shared between threads; `base` is the base world by this lane's connection, and is only read. The twins
-    that were made are every lane's."""
+    that were made are every lane's: what only this connection sees (temporary tables) must be made anew to be used."""
 
     base: World
     policy: Policy
