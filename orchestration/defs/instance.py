@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
-import yaml
 from dagster._core.instance.ref import InstanceRef
 
+from orchestration import safe_yaml
 from orchestration.atomic import write_bytes
 from orchestration.home import Home
 
@@ -26,7 +26,7 @@ def prepare_instance(home: Home) -> Path:
 def open_instance(home: Home) -> dg.DagsterInstance:
     """The instance for a run in this process. A storage that its dagster.yaml names is used as it is."""
     folder = prepare_instance(home)
-    named = yaml.safe_load((folder / "dagster.yaml").read_bytes()) or {}
+    named = safe_yaml.load((folder / "dagster.yaml").read_bytes()) or {}
     if STORAGES & set(named):
         return dg.DagsterInstance.from_config(str(folder))
     log = {

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from orchestration import safe_yaml
 from orchestration.errors import AssentError
 from orchestration.policy.schema import Label, Name, Policy
 from orchestration.policy.vocabulary import vocabulary
@@ -150,7 +151,7 @@ def load_personas(policy: Policy, path: Path = PATH) -> Personas:
         raise AssentError("the personas are missing", where=str(path), remedy="Run from a checkout of Assent")
     found, problems = None, []
     try:
-        found = Personas.model_validate(yaml.safe_load(path.read_bytes()))
+        found = Personas.model_validate(safe_yaml.load(path.read_bytes()))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
     except yaml.YAMLError:

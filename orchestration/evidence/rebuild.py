@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from orchestration import safe_yaml
 from orchestration.consent.ledger import Ledger, open_ledger
 from orchestration.consent.mirror import Mirror
 from orchestration.consent.models import EVENTS
@@ -132,7 +132,7 @@ def read_then(home: Home, keys: Keys, generation: str) -> Then:
             where=f"policies/{inputs.project}/policy.json",
             remedy="Replay it with the version of Assent that built it; its rows are not compared",
         )
-    project = yaml.safe_load((folder / "dbt" / "dbt_project.yml").read_text(encoding="utf-8"))
+    project = safe_yaml.load((folder / "dbt" / "dbt_project.yml").read_text(encoding="utf-8"))
     sensitive = frozenset(name for name, s in project["vars"]["segments"].items() if s["reads_sensitive"])
     stages = stages_read(policy, PreparedModels(folder / "dbt"))
     return Then(inputs, files, policy, folder / "dbt", sensitive, stages)

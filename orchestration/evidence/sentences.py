@@ -10,8 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import yaml
-
+from orchestration import safe_yaml
 from orchestration.evidence.labels import Labels, Text
 from orchestration.policy.schema import Label, Policy, Strict
 from orchestration.policy.vocabulary import vocabulary
@@ -27,7 +26,7 @@ class Sentences(Strict):
 
 @functools.cache
 def sentences() -> Sentences:
-    return Sentences.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    return Sentences.model_validate(safe_yaml.load(FILE.read_text(encoding="utf-8")))
 
 
 class Speaker:

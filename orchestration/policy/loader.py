@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestration.errors import AssentError, ExitCode
 from orchestration.policy import schema
+from orchestration.safe_yaml import SafeLoader
 
 SHIPPED = Path(__file__).parent
 FILES: dict[str, type[BaseModel]] = {
@@ -34,6 +35,7 @@ FILES: dict[str, type[BaseModel]] = {
 }
 # About relations that are shipped: a folder without a file of its own has the shipped review, until that expires.
 SHIPPED_UNLESS_GIVEN = frozenset({"reclassifications"})
+MAX_DEPTH = 50  # of the shipped policy: 8
 MAX_FILE_BYTES = 1_000_000  # a policy file fits one screen; this is a bound against anchor bombs
 
 
@@ -73,18 +75,8 @@ class _List(list[Any]):
     line: int
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with line numbers. Duplicate keys, aliases and non-string keys are errors (fault C14)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                "aliases (`*name`) are not allowed",
-                self.peek_event().start_mark,  # type: ignore[no-untyped-call]
-            )
-        return super().compose_node(parent, index)
+class _Loader(SafeLoader):
+    """Safe YAML with line numbers. Duplicate keys and non-string keys are errors (fault C14)."""
 
     def construct_mapping_lines(self, node: yaml.MappingNode) -> _Node:
         out = _Node()
@@ -119,10 +111,21 @@ _IMPLICIT = {
 }
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] not in {*_IMPLICIT, "timestamp"}]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
 }
 for _name, (_pattern, _first) in _IMPLICIT.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
+
+
+def _check_shape(content: str) -> None:
+    """Aliases are errors (fault C14), and so is what no policy nests so deep: libyaml would follow it to its end."""
+    depth = 0
+    for event in yaml.parse(content, Loader=SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        is_alias = isinstance(event, yaml.AliasEvent)
+        if is_alias or depth > MAX_DEPTH:
+            what = "aliases (`*name`) are not allowed" if is_alias else "it is nested too deep"
+            raise yaml.MarkedYAMLError(None, None, what, event.start_mark)  # type: ignore[arg-type]
 
 
 def line_of(tree: Any, path: tuple[Any, ...]) -> int:
@@ -148,7 +151,9 @@ def _read(path: Path, problems: list[Problem]) -> Any:
         if len(text) > MAX_FILE_BYTES:
             problems.append(Problem(path.name, 1, "the file is too large", f"Keep it under {MAX_FILE_BYTES} bytes"))
             return None
-        tree = yaml.load(text.decode("utf-8"), Loader=_Loader)  # a SafeLoader
+        content = text.decode("utf-8")
+        _check_shape(content)
+        tree = yaml.load(content, Loader=_Loader)  # a SafeLoader
         if tree is None:
             problems.append(Problem(path.name, 1, "the file is empty", "See the shipped policy for an example"))
         return tree

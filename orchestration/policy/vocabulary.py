@@ -6,9 +6,9 @@ import functools
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import model_validator
 
+from orchestration import safe_yaml
 from orchestration.policy.schema import Basis, CategoryClass, Channel, Label, Name, Strict
 
 FILE = Path(__file__).with_name("vocabulary.yaml")
@@ -106,4 +106,4 @@ class Vocabulary(Strict):
 @functools.cache
 def vocabulary() -> Vocabulary:
     """The closed lists."""
-    return Vocabulary.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    return Vocabulary.model_validate(safe_yaml.load(FILE.read_text(encoding="utf-8")))

@@ -10,8 +10,10 @@ import csv
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestration.backup.register import is_where_written, noted_backups
 from orchestration.consent.anchoring.anchor import Anchor
@@ -86,36 +88,54 @@ class Searched:
 
 
 class CanarySearch:
-    """One search of a home, its anchor and further folders (`also`)."""
+    """One search of a home, its anchor and further folders (`also`). To enter it plants the controls and lists the
+    files: what comes later is not searched, so that something else may work beside it. Hold the home's lock."""
 
     def __init__(self, site: Site, *, seed: int, sample: int | None, also: Sequence[Path] = ()) -> None:
-        self._site, self._also = site, also
-        self._marks: Marks = marks_of(site, seed=seed, sample=sample)
-        self._named: dict[str, Mark] = {str(number): mark for number, mark in enumerate(self._marks.marks)}
+        self._site, self._seed, self._sample, self._also = site, seed, sample, also
         self._allowed = Allowances(site.policy)
         anchor = Anchor(site.home, site.keys, site.ledger_at).folder
         self._roots = [site.home.root, *([anchor] if anchor.is_dir() else []), *also]
+        self._named: dict[str, Mark] = {}
+        self._files: dict[Path, list[Path]] = {}
+        self._unsearched: dict[Path, dict[str, str]] = {root: {} for root in self._roots}
+        self._planted = planted(site.home, site.keys, self._roots, None)
+        self._is_stopped = False
+
+    def __enter__(self) -> CanarySearch:
+        self._control = self._planted.__enter__()
+        for root in self._roots:
+            self._files[root] = [*files_below(root, self._roots, self._unsearched[root])]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._planted.__exit__(*error)
+
+    def stop(self) -> None:
+        """What runs in another thread ends soon, with CancelledError."""
+        self._is_stopped = True
 
     def run(self, say: Callable[[str], None] = lambda _: None) -> Searched:
-        found = Searched(self._marks.looked_for(), dict(self._marks.known), lost=dict(self._marks.lost))
-        with self._site.home.lock(), planted(self._site.home, self._site.keys, self._roots, None) as control:
-            forms = {name: mark.forms for name, mark in self._named.items()}
-            needles, seen = Needles({**forms, **control.forms}), set[Path]()
-            for root in self._roots:
-                say(f"searching {root}")
-                unsearched: dict[str, str] = {}
-                for path in files_below(root, self._roots, unsearched):
-                    self._look(root, path, needles, control, found, seen)
-                for where, why in unsearched.items():
-                    area, name = self._placed(root, Path(where))
-                    found.files[area] = found.files.get(area, 0) + 1
-                    self._unread(area, name, why, found)
-            found.control_planted = len(control.planted)
-            found.control_missed = sorted(way for path, way in control.planted.items() if path not in seen)
-            found.not_searched = [
-                *self._not_searched(),
-                *(f"{root}: nothing could be planted in it" for root in control.bare),
-            ]
+        marks: Marks = marks_of(self._site, seed=self._seed, sample=self._sample)
+        self._named = {str(number): mark for number, mark in enumerate(marks.marks)}
+        found = Searched(marks.looked_for(), dict(marks.known), lost=dict(marks.lost))
+        control = self._control
+        forms = {name: mark.forms for name, mark in self._named.items()}
+        needles, seen = Needles({**forms, **control.forms}), set[Path]()
+        for root, files in self._files.items():
+            say(f"searching {root}")
+            for path in files:
+                self._look(root, path, needles, control, found, seen)
+            for where, why in self._unsearched[root].items():
+                area, name = self._placed(root, Path(where))
+                found.files[area] = found.files.get(area, 0) + 1
+                self._unread(area, name, why, found)
+        found.control_planted = len(control.planted)
+        found.control_missed = sorted(way for path, way in control.planted.items() if path not in seen)
+        found.not_searched = [
+            *self._not_searched(),
+            *(f"{root}: nothing could be planted in it" for root in control.bare),
+        ]
         return found
 
     def _look(
@@ -127,6 +147,8 @@ class CanarySearch:
             found.files[area] = found.files.get(area, 0) + 1
         try:
             for how, data in self._readings(path, name):
+                if self._is_stopped:
+                    raise CancelledError
                 found.bytes += len(data) if how == "bytes" else 0
                 held = needles.found(data)
                 if "control" in held and control.is_found(path, how):

@@ -1,4 +1,5 @@
-"""Runs the parts of the proof that are asked for, one after the other, on a home as it is and a policy as it is now.
+"""Runs the parts of the proof that are asked for, on a home as it is and a policy as it is now: static, then twins, and
+beside them the search of files, which looks at other things and mostly works without Python's lock.
 
 Not here: what each part proves (`static.py`, `twins/`, `canaries.py`), and how it is told (`commands.py`)."""
 
@@ -6,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestration.policy.loader import policy_hash
 from orchestration.proof.canaries import SAMPLE, CanarySearch
@@ -25,6 +28,7 @@ from orchestration.retention.respond import Site
 from orchestration.warehouse.publish import Published, last_in_force
 
 Say = Callable[[str], None]
+Result = TypeVar("Result")
 ALL: tuple[Part, ...] = ("static", "twins", "canaries")
 
 
@@ -53,33 +57,41 @@ class _Run:
     asked: Asked
     now: datetime
     say: Say
+    seconds: dict[str, float] = field(default_factory=dict)
     searched: dict[str, Any] = field(default_factory=dict)
 
     def proof(self) -> Proof:
-        parts: dict[Part, Callable[[], Sequence[Verdict]]] = {
-            "static": self._static, "twins": self._twins, "canaries": self._canaries
-        }  # fmt: skip
-        verdicts: list[Verdict] = []
-        seconds: dict[str, float] = {}
+        start = time.monotonic()
         if {"static", "twins"} & {*self.asked.parts}:
-            start = time.monotonic()
             self.say("project    the policy's models, as dbt compiles them")
-            _ = self.project  # compiled here, so that no part is charged for it
-            seconds["compile"] = round(time.monotonic() - start, 3)
-        for part in self.asked.parts:
-            start = time.monotonic()
-            verdicts += parts[part]()
-            seconds[part] = round(time.monotonic() - start, 3)
+            self._timed("compile", lambda: self.project)  # here, so that no part is charged for it
+        found: dict[Part, Sequence[Verdict]] = {}
+        with ExitStack() as stack:
+            searched = self._begin_search(stack) if "canaries" in self.asked.parts else None
+            if "static" in self.asked.parts:
+                found["static"] = self._timed("static", self._static)
+            if "twins" in self.asked.parts:
+                found["twins"] = self._timed("twins", self._twins)
+            if searched:
+                found["canaries"] = searched.result()
+        self.seconds["all"] = round(time.monotonic() - start, 3)
         return Proof(
             generation=self._generation(),
             policy_hash=policy_hash(self.site.policy, self.policy_dir),
-            sql_hash=sql_hash(self.project) if "compile" in seconds else None,
-            verdicts=tuple(verdicts),
-            seconds=seconds,
+            sql_hash=sql_hash(self.project) if "compile" in self.seconds else None,
+            verdicts=tuple(verdict for verdicts in found.values() for verdict in verdicts),
+            seconds=self.seconds,
             seed=self.asked.seed,
             is_full=self.asked.is_full,
             searched=self.searched,
         )
+
+    def _timed(self, name: str, work: Callable[[], Result]) -> Result:
+        start = time.monotonic()
+        try:
+            return work()
+        finally:
+            self.seconds[name] = round(time.monotonic() - start, 3)
 
     def _generation(self) -> str | None:
         """The generation in force, where it was built by the policy that is proved."""
@@ -112,9 +124,16 @@ class _Run:
                 self.site.home, file, self.project, self.site.policy, seed=self.asked.seed, people=people
             )
 
-    def _canaries(self) -> Sequence[Verdict]:
+    def _begin_search(self, stack: ExitStack) -> Future[Sequence[Verdict]]:
+        """In a thread of its own. Where another part fails it is stopped, before its controls go."""
         sample = None if self.asked.is_full else SAMPLE
         search = CanarySearch(self.site, seed=self.asked.seed, sample=sample, also=self.asked.also)
+        stack.enter_context(search)
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+        stack.callback(search.stop)
+        return thread.submit(self._timed, "canaries", lambda: self._canaries(search))
+
+    def _canaries(self, search: CanarySearch) -> Sequence[Verdict]:
         found = search.run(lambda line: self.say(f"canaries   {line}"))
         looked_for = {
             kind: {"looked_for": number, "known": found.known[kind]} for kind, number in found.looked_for.items()

@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from orchestration import safe_yaml
 from orchestration.ingestion.contracts import lake_columns
 from orchestration.policy.schema import Policy
 from orchestration.policy.tables import TABLES as POLICY_TABLES
@@ -88,7 +87,7 @@ class Found:
 
 def inventory(policy: Policy) -> list[Place]:
     """Every place, with the tables and columns that this policy makes."""
-    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    content = safe_yaml.load(FILE.read_text(encoding="utf-8"))
     return [_completed(_place(entry), policy) for entry in content["places"]]
 
 

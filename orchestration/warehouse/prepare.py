@@ -11,8 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
-
+from orchestration import safe_yaml
 from orchestration.atomic import fsync_folder
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, canonical, load_policy, policy_hash
@@ -23,7 +22,7 @@ from orchestration.warehouse.declared import require_declared
 from orchestration.warehouse.dynamic import refuse_dynamic_sql
 from orchestration.warehouse.materialised import refuse_kept_rows
 from orchestration.warehouse.models import MARKETING, STAGING, Models, staging_name
-from orchestration.warehouse.project_files import generated_files, to_yaml, variables
+from orchestration.warehouse.project_files import generated_files, variables
 from orchestration.warehouse.sensitivity import sensitive_segments, staged_columns
 
 CORE = ("macros", "models/intermediate", "models/marts/governance", "tests")
@@ -81,10 +80,10 @@ def _policy_models(policy: Policy, models: Models) -> dict[str, bytes]:
 
 
 def _dbt_project(policy: Policy, policy_dir: Path, models: Models) -> bytes:
-    project = yaml.safe_load((DBT_PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
+    project = safe_yaml.load((DBT_PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
     sensitive, staged = sensitive_segments(policy, models), staged_columns(policy, models)
     project["vars"] = variables(policy, policy_hash(policy, policy_dir), sensitive, staged)
-    return to_yaml(project).encode()
+    return safe_yaml.dump(project).encode()
 
 
 def _hash(files: dict[str, bytes]) -> str:

@@ -7,8 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
-
+from orchestration import safe_yaml
 from orchestration.policy.schema import Policy, Segment, Source
 from orchestration.policy.vocabulary import vocabulary
 from orchestration.warehouse.models import CANONICAL_COLUMNS, staging_name
@@ -59,7 +58,7 @@ def generated_files(policy: Policy) -> dict[str, str]:
             "models": [_segment_model(segment) for segment in policy.segments.segments]
         },
     }
-    return {path: to_yaml({"version": 2, **document}) for path, document in documents.items()}
+    return {path: safe_yaml.dump({"version": 2, **document}) for path, document in documents.items()}
 
 
 def variables(
@@ -76,10 +75,6 @@ def variables(
         ],
         "segments": {s.name: _segment_variables(s, policy, s.name in sensitive) for s in policy.segments.segments},
     }
-
-
-def to_yaml(document: dict[str, Any]) -> str:
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=140)
 
 
 def text(value: str) -> str:

@@ -26,7 +26,8 @@ def site(tmp_path: Path) -> Site:
 
 
 def search(site: Site) -> canaries.Searched:
-    return canaries.CanarySearch(site, seed=1, sample=None).run()
+    with canaries.CanarySearch(site, seed=1, sample=None) as started:
+        return started.run()
 
 
 def test_home_without_people_is_proved(site: Site) -> None:

@@ -6,8 +6,7 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
+from orchestration import safe_yaml
 from orchestration.policy.schema import Label, Strict
 
 FILE = Path(__file__).with_name("vocabulary.yaml")
@@ -38,4 +37,4 @@ def in_language(label: Label, language: Language) -> str:
 
 @functools.cache
 def wording() -> Wording:
-    return Wording.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    return Wording.model_validate(safe_yaml.load(FILE.read_text(encoding="utf-8")))

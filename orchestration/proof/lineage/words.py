@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import yaml
-
+from orchestration import safe_yaml
 from orchestration.evidence.labels import Labels, Text
 from orchestration.policy.schema import Label, Policy
 from orchestration.policy.vocabulary import vocabulary
@@ -73,7 +72,7 @@ def _text(label: Label) -> Text:
 
 @functools.cache
 def _own_words() -> dict[str, dict[str, Text]]:
-    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    content = safe_yaml.load(FILE.read_text(encoding="utf-8"))
     return {
         name: {code: _text(Label.model_validate(label)) for code, label in labels.items()}
         for name, labels in content.items()

@@ -45,10 +45,11 @@ def make_dice(con: duckdb.DuckDBPyConnection, seed: int) -> None:
     """`twin_u(x)`: a number below 1 that x and the seed decide; `twin_pick(list, x)`: one of the list."""
     con.execute(f"create or replace macro twin_u(x) as (hash('{seed:d}|' || x) % 1000003) / 1000003.0")
     con.execute("create or replace macro twin_pick(l, x) as l[1 + floor(twin_u(x) * len(l))::integer]")
-    con.execute(f"create or replace macro twin_token(x) as 'z' || left(md5('{seed:d}|' || x), 31)")
+    con.execute(f"create or replace macro twin_token(x) as 'z00000000000' || hash('{seed:d}|' || x)::varchar")
+    as_of = con.execute("select as_of from meta.builds").fetchall()[0][0]  # a subquery in each use would cost planning
     con.execute(
-        "create or replace macro twin_ago(x, days) as "
-        "(select as_of from meta.builds) - to_minutes((twin_u(x) * days * 1440)::integer)"
+        f"create or replace macro twin_ago(x, days) as "
+        f"timestamp '{as_of}' - to_minutes((twin_u(x) * days * 1440)::integer)"
     )
 
 

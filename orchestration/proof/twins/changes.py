@@ -5,7 +5,7 @@ one. Not here: what is forbidden (`forbidden.py`), what must be equal (`exposed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -123,22 +123,21 @@ class Twins:
         columns = self.columns[table]
         judged = self._judged_touchpoints(table) if table.startswith("lake.") else self._judged_records(table)
         within = "twin_person in (select person from twin_only)" if is_narrow else "true"
-        removed, added = (_listed(c.kind for c in here if c.done == done) for done in ("removed", "added"))
+        removed, added = (_is_of([c.kind for c in here if c.done == done]) for done in _ROWS)
         values = ", ".join(self._value(table, column, here) for column in columns)
         pool = f", {pool_of(table.partition('.')[2])} as pool" if table.startswith("lake.") else ""
         return f"""
             with judged as ({judged}),
             rows as (
-                select * exclude (twin_kind), case when {within} then twin_kind end as twin_kind,
-                    {within} as twin_within,
+                select *, case when {within} then {_BIT} else 0 end as twin_bit, {within} as twin_within,
                     {text(table)} || twin_row as {WHAT}, '' as twin_copy
                 from judged
             ),
             copied as (
-                select * from rows where not (twin_fate = 0 and coalesce(twin_kind in ({removed}), false))
+                select * from rows where not (twin_fate = 0 and {removed})
                 union all by name
                 select * exclude ({WHAT}, twin_copy), {WHAT} || '+' as {WHAT}, '+' as twin_copy
-                from rows where twin_fate = 2 and twin_kind in ({added})
+                from rows where twin_fate = 2 and {added}
             )
             select {values} from copied as t{pool}
         """
@@ -151,27 +150,29 @@ class Twins:
         cases = []
         if column in NODES:
             for kind in sorted({change.kind for change in here} & set(WHOLE)):
-                chosen = "true" if Change(kind, "renamed") in here else "twin_copy <> ''"
-                cases.append(
-                    f"when twin_kind = {text(kind)} and {chosen} then twin_token({ident(column)} || twin_copy)"
-                )
+                chosen = "" if Change(kind, "renamed") in here else " and twin_copy <> ''"
+                cases.append(f"when {_is_of([kind])}{chosen} then twin_token({ident(column)} || twin_copy)")
         copied = {change.kind for change in here if change.done == "added"}
         grouped: dict[tuple[str, str], list[str]] = {}  # kinds that become the same share a case: each costs planning
         for change, sql in self._alternatives[table, column].items():
             if change in here or (change.kind in copied and column not in NODES):
-                chosen = "true" if change in here else "twin_copy <> ''"
-                grouped.setdefault((sql, chosen), []).append(self._applies(change.kind, table, column))
-        for (sql, chosen), conditions in grouped.items():
-            cases.append(f"when ({' or '.join(conditions)}) and {chosen} then {sql}")
+                chosen = "" if change in here else " and twin_copy <> ''"
+                grouped.setdefault((sql, chosen), []).append(change.kind)
+        for (sql, chosen), kinds in grouped.items():
+            cases.append(f"when ({self._applies(kinds, table, column)}){chosen} then {sql}")
         return f"case {' '.join(cases)} else {ident(column)} end as {ident(column)}" if cases else ident(column)
 
-    def _applies(self, kind: str, table: str, column: str) -> str:
-        if kind == "field":
-            return f"twin_within and twin_kind is null and controller = {text(self.audience.controller)}"
-        if kind == "stage":
+    def _applies(self, kinds: Sequence[str], table: str, column: str) -> str:
+        """SQL: is the row of one of the kinds?"""
+        conditions = []
+        if of_rows := [kind for kind in kinds if kind not in ("field", "stage")]:
+            conditions.append(_is_of(of_rows))
+        if "field" in kinds:
+            conditions.append(f"twin_within and twin_bit = 0 and controller = {text(self.audience.controller)}")
+        if "stage" in kinds:
             rules = Alternatives(self.policy, self.audience, table, self.words).rules
-            return f"twin_within and list_contains(twin_unstaged, {text(rules[column].stage)})"
-        return f"twin_kind = {text(kind)}"
+            conditions.append(f"twin_within and list_contains(twin_unstaged, {text(rules[column].stage)})")
+        return " or ".join(conditions)
 
     def _judged_touchpoints(self, table: str) -> str:
         place = text(table.partition(".")[2])
@@ -200,5 +201,10 @@ class Twins:
         """
 
 
-def _listed(kinds: object) -> str:
-    return ", ".join(text(kind) for kind in sorted(set(kinds) | {""}))  # type: ignore[call-overload]
+# A bit for each kind: DuckDB makes a join of a longer list of words, and plans each `or`.
+_BIT = f"case twin_kind {' '.join(f'when {text(k)} then {1 << n}' for n, k in enumerate(TOUCHPOINT_KINDS))} else 0 end"
+
+
+def _is_of(kinds: Collection[str]) -> str:
+    """SQL: is the row of one of the kinds?"""
+    return f"twin_bit & {sum(1 << TOUCHPOINT_KINDS.index(kind) for kind in set(kinds))} > 0"
