@@ -58,20 +58,20 @@ class People:
 def resolve_people(nodes: Nodes, links: Links) -> People:
     """Joins strong identifiers first, then lets each weak one belong to the only strong group that it leads to."""
     degree = count_links(nodes, links)
-    is_strong = links.in_force & nodes.is_strong[links.ends].all(axis=0)
+    is_strong = links.in_force & both(nodes.is_strong, links.ends)
     weak = links.ends[:, links.in_force & ~is_strong]
     people = partition(len(nodes), links.ends[:, is_strong], nodes.anchor_class, degree > nodes.max_links)
 
     # A strong group is one node by now, and any two of them conflict: what would join them is weak.
     is_name = nodes.is_strong & ~people.is_ambiguous & (people.group == np.arange(len(nodes)))
-    contracted = people.group[weak[:, ~people.is_ambiguous[weak].any(axis=0)]]
+    contracted = people.group[weak[:, ~either(people.is_ambiguous, weak)]]
     around = partition(len(nodes), contracted, np.where(is_name, 0, NONE), people.is_ambiguous)
     group = around.group[people.group]
 
     loose = links.ends[:, ~links.in_force | (group[links.ends[0]] != group[links.ends[1]])]
     is_loose = np.zeros(len(nodes), dtype=np.bool_)
     is_loose[loose.reshape(-1)] = True
-    passing = loose[:, ~around.is_ambiguous[loose].any(axis=0)]  # a denial begins or ends at an ambiguous node
+    passing = loose[:, ~either(around.is_ambiguous, loose)]  # a denial begins or ends at an ambiguous node
     reach = components(len(nodes), group[passing])[group]  # what joins is within a group already
     record = components(len(nodes), reach[loose])[reach]
     return People(group, reach, record, around.is_ambiguous, is_loose, degree)
@@ -82,6 +82,15 @@ def count_links(nodes: Nodes, links: Links) -> Ints:
     a, b = links.ends[:, links.in_force]
     counts_a, counts_b = (~nodes.is_strong[x] | nodes.is_strong[y] for x, y in ((a, b), (b, a)))
     return np.bincount(a[counts_a], minlength=len(nodes)) + np.bincount(b[counts_b], minlength=len(nodes))
+
+
+def either(flag: Bools, links: Ints) -> Bools:
+    """Of each link: whether one of its ends is flagged."""
+    return flag[links[0]] | flag[links[1]]
+
+
+def both(flag: Bools, links: Ints) -> Bools:
+    return flag[links[0]] & flag[links[1]]
 
 
 def components(nodes: int, links: Ints) -> Ints:
@@ -109,7 +118,7 @@ def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> 
     always meet in something to cut."""
     is_ambiguous = is_shared.copy()
     is_cut = np.zeros(links.shape[1], dtype=np.bool_)
-    open_links = np.flatnonzero(~is_ambiguous[links].any(axis=0))
+    open_links = np.flatnonzero(~either(is_ambiguous, links))
     while True:
         group = components(nodes, links[:, open_links])
         conflicting = _conflicting_anchors(group, anchor_class, is_ambiguous)
@@ -123,7 +132,7 @@ def partition(nodes: int, links: Ints, anchor_class: Ints, is_shared: Bools) -> 
             shared, crossing = _spread(nodes, links[:, among], sources, anchor_class != NONE)
             is_ambiguous[shared] = True
             is_cut[among[crossing]] = True
-        open_links = open_links[~is_cut[open_links] & ~is_ambiguous[links[:, open_links]].any(axis=0)]
+        open_links = open_links[~is_cut[open_links] & ~either(is_ambiguous, links[:, open_links])]
     return Partition(group, is_ambiguous)
 
 
@@ -158,10 +167,10 @@ def _spread(nodes: int, links: Ints, sources: Ints, is_anchor: Bools) -> tuple[I
         frontier, low = frontier[low == high], low[low == high]
         label[frontier] = low
     ends = label[links]
-    crossing = (ends != NONE).all(axis=0) & (ends[0] != ends[1])
+    crossing = (ends[0] != NONE) & (ends[1] != NONE) & (ends[0] != ends[1])
     crossing_nodes = links[:, crossing].reshape(-1)
     shared = np.concatenate([np.flatnonzero(is_tied), crossing_nodes[~is_anchor[crossing_nodes]]])
-    return shared, np.flatnonzero(crossing & is_anchor[links].all(axis=0))
+    return shared, np.flatnonzero(crossing & both(is_anchor, links))
 
 
 def _adjacency(nodes: int, links: Ints) -> tuple[Ints, Ints]:

@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestration.identity.graph import NONE, Bools, Ints, Links, Nodes, People, components, resolve_people, rows_of
+from orchestration.identity.graph import (
+    NONE,
+    Bools,
+    Ints,
+    Links,
+    Nodes,
+    People,
+    both,
+    components,
+    resolve_people,
+    rows_of,
+)
 
 Words = npt.NDArray[np.uint64]
 
@@ -43,7 +54,7 @@ def graph_of(nodes: Nodes, links: Links, marks: Words) -> Graph:
     np.cumsum(np.bincount(links.ends[0], minlength=len(nodes)), out=start[1:])
     running = np.zeros(len(links) + 1, dtype=np.uint64)
     np.take(marks, links.ends[1], out=running[1:], mode="clip")  # in place: fresh memory costs as much as the sums
-    running[1:][~links.in_force] *= np.uint64(3)  # odd, so that nothing is lost
+    running[1:][np.flatnonzero(~links.in_force)] *= np.uint64(3)  # odd, so that nothing is lost
     np.cumsum(running, out=running)
     total = np.diff(running[start])
     return Graph(nodes, links, start, total)
@@ -64,7 +75,8 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
     nodes = now.nodes
     if not len(old.graph.nodes):
         return resolve_people(nodes, now.links)
-    known, new = np.flatnonzero(old_of != NONE), np.flatnonzero(old_of == NONE)
+    is_known = old_of != NONE
+    known, new = np.flatnonzero(is_known), np.flatnonzero(~is_known)
     new_of = known  # nobody is gone: all, in their order
     if len(known) < len(old.graph.nodes):
         new_of = np.full(len(old.graph.nodes), len(nodes))  # past the end: its component lost the node that names it
@@ -83,7 +95,7 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
         whole = components(len(parts), joined)
         inside = np.flatnonzero((part_of != NONE)[people.record])  # bytes to go through, not words
         is_hard = _conflicts(people, nodes, touched, inside, part_of, whole)
-        is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, nodes.is_strong[added].all(axis=0)])
+        is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, both(nodes.is_strong, added)])
         is_hard[whole[part_of[people.record[changes.others]]]] = True
         is_inside_hard = is_hard[whole[part_of[people.record[inside]]]]
         _rename(people, inside[~is_inside_hard], parts[whole], part_of)
@@ -102,14 +114,14 @@ def _distinct(values: Ints, below: int) -> Ints:
 def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, new: Ints) -> Changes:
     """Compares the links of each node by their sums, and one by one where these differ."""
     n = len(now.nodes)
-    gone = np.flatnonzero(new_of == n)
+    gone = np.flatnonzero(new_of == n) if len(now.nodes) - len(new) < len(new_of) else new[:0]
     total_then = _then(old.total, old_of)
     total_then[new] = 0
     differing = np.flatnonzero(now.total != total_then)
     old_differing = old_of[differing]
     rows, _ = rows_of(old.start, np.concatenate([old_differing[old_differing != NONE], gone]))
-    ends = new_of[old.links.ends.take(rows, axis=1)]
-    is_lost = (ends == n).any(axis=0)
+    ends = new_of.take(old.links.ends.take(rows, axis=1))
+    is_lost = (ends[0] == n) | (ends[1] == n)
     beside_lost = ends[:, is_lost].reshape(-1)
     before = _keys(ends[:, ~is_lost], old.links.in_force[rows[~is_lost]], n)
     rows, _ = rows_of(now.start, differing)
@@ -142,7 +154,7 @@ def _carried(old: People, old_of: Ints, new_of: Ints, new: Ints) -> People:
     """What was resolved, in the numbering of today; a new node stands alone."""
     n = len(old_of)
     is_ambiguous, is_loose = (_scattered(flag, n, new_of) for flag in (old.is_ambiguous, old.is_loose))
-    group, degree = new_of[_then(old.group, old_of)], _then(old.degree, old_of).astype(np.int64)
+    group, degree = new_of.take(_then(old.group, old_of)), _then(old.degree, old_of).astype(np.int64, copy=False)
     group[new], degree[new] = new, 0
     reach, record = group.copy(), group.copy()
     for label, before in ((reach, old.reach), (record, old.record)):

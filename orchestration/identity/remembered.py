@@ -87,12 +87,15 @@ def old_numbers(before: Names, now: Names) -> Ints | None:
     found = np.full(len(now.high), NONE)
     for name, start, stop in _stretches(now):
         low, high = was.get(name, (0, 0))
-        known, old = _shared(before.high[low:high], now.high[start:stop])
-        old += low
-        known += start
-        if not np.array_equal(before.low[old], now.low[known]):
+        if np.array_equal(before.high[low:high], now.high[start:stop]):  # of most kinds nobody is new
+            is_same = np.array_equal(before.low[low:high], now.low[start:stop])
+            found[start:stop] = np.arange(low, high)
+        else:
+            known, old = _shared(before.high[low:high], now.high[start:stop])
+            is_same = np.array_equal(before.low[low:high].take(old), now.low[start:stop].take(known))
+            found[known + start] = old + low
+        if not is_same:
             return None  # half a token is that of another: not to be expected before the end of the world
-        found[known] = old
     return found
 
 
