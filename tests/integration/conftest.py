@@ -18,6 +18,7 @@ from orchestration.warehouse.dbt import run_build
 from orchestration.warehouse.prepare import prepare
 from tests.compared import UP_TO
 from tests.decision_table import by_policy
+from tests.homes import lend_project
 from tests.oracle import World
 from tests.staged import Chain, stage_worlds
 from tests.worlds import random_world, seeded
@@ -54,6 +55,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Decided:
     file = home.building / "worlds.duckdb"
     with duckdb.connect(str(file)) as con:
         stage_worlds(con, policy, worlds)
+    lend_project(tmp_path_factory, home.root)
     run = run_build(home, file, prepare(home, policy, SHIPPED))
     assert run.succeeded, run.output
     target = Path(shutil.copytree(run.target, home.root.parent / "target"))  # a later run of dbt writes over its own

@@ -13,6 +13,7 @@ from tests.bench_gate import ours, report
 from tests.bench_gate.__main__ import PEERS, StageFailedError, expect_equal, run, summary
 from tests.bench_gate.report import Measured
 from tests.bench_gate.world import Size
+from tests.homes import lend_project
 
 SAMPLE = Size(touchpoints=20_000, people=2_000, events=12_000, days=30)
 
@@ -22,6 +23,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     """Our queries on the sample, and the peers that are installed (Spark takes too long to start)."""
     home = tmp_path_factory.mktemp("bench") / "home"
     run(home, "world", *map(str, vars(SAMPLE).values()))
+    lend_project(tmp_path_factory, home)
     run(home, "build")
     models = ours.Models(Home.open(home))
     ours.prepare_join(models)

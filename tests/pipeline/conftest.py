@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from orchestration.home import Home
 from orchestration.settings import QUIET, child_environment
-from tests.homes import copy_home
+from tests.homes import copy_home, lend_project, made_once
 
 AS_OF = "2026-11-22T00:00:00+08:00"
 SEED = "7"
@@ -76,22 +75,28 @@ def make_demo(home: Path, *, people: int = 2000, days: int = 60) -> Path:
 @pytest.fixture(scope="session")
 def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo home with files in landing, and its dbt project prepared: nothing built yet. Copy it, do not change it."""
-    home = make_demo(tmp_path_factory.mktemp("landed") / "home")
-    from orchestration.policy.loader import SHIPPED, load_policy
-    from orchestration.warehouse.prepare import prepare
+    shared = made_once(tmp_path_factory, "landed", lambda folder: _land(folder / "home", tmp_path_factory))
+    return copy_home(shared / "home", tmp_path_factory.mktemp("landed") / "home")
 
-    prepare(Home.open(home), load_policy(), SHIPPED)
-    return home
+
+def _land(home: Path, factory: pytest.TempPathFactory) -> None:
+    lend_project(factory, make_demo(home))
 
 
 @pytest.fixture(scope="session")
-def built(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A copy of it after `assent run --json`. Do not change it."""
-    home = tmp_path_factory.mktemp("built") / "home"
-    copy_home(landed, home)
-    done = assent(home, "run", "--as-of", AS_OF, "--json")
-    assert done.code == 0, done.err
-    return home, done
+
+    def build(folder: Path) -> None:
+        _land(folder / "home", tmp_path_factory)
+        done = assent(folder / "home", "run", "--as-of", AS_OF, "--json")
+        assert done.code == 0, done.err
+        (folder / "done.json").write_text(json.dumps([done.code, done.out, done.err]))
+
+    shared = made_once(tmp_path_factory, "built", build)
+    home = copy_home(shared / "home", tmp_path_factory.mktemp("built") / "home")
+    code, *said = json.loads((shared / "done.json").read_text())
+    return home, Finished(code, *(text.replace(str(shared / "home"), str(home)) for text in said))
 
 
 @pytest.fixture

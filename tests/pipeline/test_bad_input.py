@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import ExitCode
+from tests.homes import lend_project
 from tests.markers import mark
 from tests.pipeline.conftest import AS_OF, Finished, assent, make_demo
 
@@ -53,7 +54,7 @@ def plant(landing: Path) -> None:
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
-    home = make_demo(tmp_path_factory.mktemp("bad") / "home", people=100, days=5)
+    home = lend_project(tmp_path_factory, make_demo(tmp_path_factory.mktemp("bad") / "home", people=100, days=5))
     plant(home / "landing")
     return home, assent(home, "run", "--as-of", AS_OF, "--json")
 

@@ -27,6 +27,7 @@ import pytest
 
 from orchestration.errors import ExitCode
 from orchestration.policy.loader import SHIPPED
+from tests.homes import lend_project
 from tests.leaks import forms, plant_everywhere, scan
 from tests.markers import mark
 from tests.pipeline.conftest import AS_OF, Finished, assent, make_demo
@@ -232,9 +233,14 @@ def run(tmp_path: Path, calls: tuple[int, list[str]]) -> Callable[..., Finished]
 @pytest.mark.fault("E3")
 @pytest.mark.fault("E6")
 @pytest.mark.fault("E9")
-def test_canaries_are_found_nowhere(tmp_path: Path, run: Callable[..., Finished], calls: tuple[int, list[str]]) -> None:
+def test_canaries_are_found_nowhere(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    run: Callable[..., Finished],
+    calls: tuple[int, list[str]],
+) -> None:
     """Nor does anything call home, and the scan finds what is then left on purpose in each place."""
-    home = make_demo(tmp_path / "home", people=200, days=30)
+    home = lend_project(tmp_path_factory, make_demo(tmp_path / "home", people=200, days=30))
     for plant in (plant_online, plant_tills, plant_consent):
         plant(home / "landing", LAST)
     done = run(home, "run", "--as-of", AS_OF, "--json")

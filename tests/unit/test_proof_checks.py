@@ -39,7 +39,7 @@ def _half(policy: Policy) -> int:
 
 
 def proof_of(*verdicts: Verdict) -> Proof:
-    return Proof("0a" * 10, "0b" * 32, "0c" * 32, verdicts, {"static": 1.5}, seed=1, is_full=False)
+    return Proof("0a" * 10, "0b" * 32, "0c" * 32, verdicts, {"static": 1.5, "all": 1.6}, seed=1, is_full=False)
 
 
 @pytest.mark.parametrize(
