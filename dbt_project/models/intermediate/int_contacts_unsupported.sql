@@ -21,12 +21,19 @@ last_heard as (
     group by token
 ),
 
+permitted as (
+    select controller, person_key, unit_id from {{ ref('int_permissions_now') }} where reason is null
+),
+
+-- by the person, or by the unit alone: two joins, for one with `or` compares everybody with everybody
 supported as (
-    select distinct i.token
+    select i.token
     from {{ ref('int_identifiers_resolved') }} as i
-    inner join {{ ref('int_permissions_now') }} as p
-        on i.controller = p.controller and (i.person_key = p.person_key or i.unit_id = p.unit_id)
-    where p.reason is null
+    inner join permitted as p on i.controller = p.controller and i.person_key = p.person_key
+    union
+    select i.token
+    from {{ ref('int_identifiers_resolved') }} as i
+    inner join permitted as p on i.controller = p.controller and i.unit_id = p.unit_id
 ),
 
 facts as (
