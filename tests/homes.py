@@ -1,4 +1,4 @@
-"""Homes for tests: copied where they are changed, and made once for all processes of a run of tests where they are not."""
+"""Homes for tests: copied where they are changed; made once for all processes of a run of tests where they are not."""
 
 from __future__ import annotations
 
