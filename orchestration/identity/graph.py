@@ -86,11 +86,14 @@ def count_links(nodes: Nodes, links: Links) -> Ints:
 
 def either(flag: Bools, links: Ints) -> Bools:
     """Of each link: whether one of its ends is flagged."""
-    return flag[links[0]] | flag[links[1]]
+    found: Bools = flag[links[0]] | flag[links[1]]
+    return found
 
 
 def both(flag: Bools, links: Ints) -> Bools:
-    return flag[links[0]] & flag[links[1]]
+    """Of each link: whether both of its ends are flagged."""
+    found: Bools = flag[links[0]] & flag[links[1]]
+    return found
 
 
 def components(nodes: int, links: Ints) -> Ints:
