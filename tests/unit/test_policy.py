@@ -57,6 +57,8 @@ def test_hash_ignores_comments_and_counts_rules_and_models(folder: Path) -> None
         ("retention", "max_share: 0.2", "max_share: 0.2\nmax_share: 0.9", "given twice"),
         ("retention", "max_share: 0.2", "max_share: !!python/object/apply:os.getcwd []", "not valid YAML"),
         ("retention", "rules:", "holds: &a [1]\nmore: *a\nrules:", "aliases"),
+        ("retention", "max_share: 0.2", f"max_share: {'[' * 60}{']' * 60}", "too deep"),
+        ("retention", "max_share: 0.2", f"max_share: {'[' * 100_000}", "too deep"),
         ("retention", "max_share: 0.2", "max_shares: 0.2", "max_shares"),
         ("retention", "  backups: 35 ", "  backup: 35 ", "backup"),
         ("retention", "exports: 1 ", "exports: 0", "exports"),

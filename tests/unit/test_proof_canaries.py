@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
-from orchestration.policy.loader import load_policy
+from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.proof import canaries
+from orchestration.proof import prove as proving
 from orchestration.proof.verdict import are_proved
 from orchestration.retention.readings import Reading, readings
 from orchestration.retention.respond import Site
@@ -44,3 +48,35 @@ def test_file_that_cannot_be_read_is_not_proved(site: Site, monkeypatch: pytest.
     monkeypatch.setattr(canaries, "readings", read)
     wrong = [verdict for verdict in search(site).verdicts() if not verdict.is_proved]
     assert [(one.relation, one.failures[0].path) for one in wrong] == [("evidence", (NOTE,))]
+
+
+def test_search_that_is_stopped_finds_nothing_and_leaves_nothing(site: Site) -> None:
+    with canaries.CanarySearch(site, seed=1, sample=None) as started:
+        started.stop()
+        with pytest.raises(CancelledError):
+            started.run()
+    assert not [*site.home.root.rglob("assent-control-*")]
+
+
+def test_file_that_comes_later_is_not_searched(site: Site) -> None:
+    """What works beside the search may write: it is no part of the home that was to be searched."""
+    with canaries.CanarySearch(site, seed=1, sample=None) as started:
+        before = sum(started.run().files.values())
+        (site.home.root / "evidence" / "later.json").write_bytes(site.keys.master)
+        assert sum(started.run().files.values()) == before
+    assert not are_proved(search(site).verdicts())
+
+
+@pytest.mark.parametrize("part", ["prove_statically", "compiled_project"])
+def test_where_another_part_fails_the_search_ends_with_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssentError("it failed", where="here", remedy="none")
+
+    monkeypatch.setattr(proving, "compiled_project", lambda *_: None)
+    monkeypatch.setattr(proving, part, fail)
+    asked = proving.Asked(("static", "canaries"))
+    with pytest.raises(AssentError, match="it failed"):
+        proving.prove(site, SHIPPED, asked, now=datetime(2026, 11, 22, tzinfo=UTC))
+    assert not [*site.home.root.rglob("assent-control-*")]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import sqlite3
+import zlib
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import pytest
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.retention.control import PREFIX, planted
-from orchestration.retention.readings import UnreadableError, of_columns
+from orchestration.retention.readings import PIECE, UnreadableError, of_columns, readings
 from orchestration.retention.search import files_below
 
 PHONE = "13900000001"
@@ -97,3 +101,49 @@ def test_column_of_an_unknown_type_is_not_read_in_silence() -> None:
     values = pa.ExtensionArray.from_storage(Unknown(), pa.array([PHONE]))
     with pytest.raises(UnreadableError, match="is not read"):
         list(of_columns(pa.record_batch({"v": values})))
+
+
+def decoded(tmp_path: Path, file: Path) -> list[bytes]:
+    """What a file gives beside its name and its bytes as they lie."""
+    return [bytes(data) for how, data in readings(Home(tmp_path / "home"), file) if how not in ("name", "bytes")]
+
+
+@pytest.mark.parametrize("rows", [1, 50_000])
+def test_value_that_many_rows_share_is_read_once_and_the_others_too(rows: int) -> None:
+    values = pa.array([f"{number}" for number in range(rows)] * 3 + [PHONE, None])
+    [(_, data)] = of_columns(pa.record_batch({"v": values}))
+    assert data.count(PHONE.encode()) == 1 and len(data.split(b"\0")) == rows + 1
+
+
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+def test_what_is_packed_in_a_table_is_unpacked(tmp_path: Path, level: int) -> None:
+    """However hard it was packed: the second byte of zlib tells, and may be a letter."""
+    file = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(file)) as con:
+        con.execute('CREATE TABLE "a ""b" ("c d" TEXT, e BLOB, f INTEGER)')
+        con.execute('INSERT INTO "a ""b" VALUES (NULL, ?, 7)', (zlib.compress(PHONE.encode() * 3, level),))
+        con.execute('INSERT INTO "a ""b" VALUES (?, NULL, ?)', ("王", int(PHONE)))
+        con.commit()
+    read = decoded(tmp_path, file)
+    assert any(PHONE.encode() * 3 in data for data in read)
+    assert any(b"\0".join(["王".encode(), b"", PHONE.encode()]) in data for data in read)
+
+
+def test_table_in_another_encoding_is_not_read_in_silence(tmp_path: Path) -> None:
+    file = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(file)) as con:
+        con.execute("PRAGMA encoding = 'UTF-16le'")
+        con.execute("CREATE TABLE t (v TEXT)")
+        con.commit()
+    with pytest.raises(UnreadableError, match="UTF-8"):
+        decoded(tmp_path, file)
+
+
+@pytest.mark.parametrize("before", [0, 100, PIECE - 2, PIECE - 1, PIECE, 3 * PIECE + 7])
+def test_packed_member_is_found_wherever_it_begins(tmp_path: Path, before: int) -> None:
+    """Also where it lies over the edge of two pieces, and is longer than one."""
+    file, content = tmp_path / "a.bin", b"".join(f"{number:07}".encode() for number in range(PIECE // 3))
+    file.write_bytes(
+        b"-" * before + gzip.compress(content + PHONE.encode(), 0 if before > 100 else 6) + b"-" * (9 if before else 0)
+    )
+    assert any(PHONE.encode() in data for data in decoded(tmp_path, file))
