@@ -1,10 +1,10 @@
 """What counts of people may look like to people: the one rule by which small groups and differences stay untold.
 
 A count below policy's minimum is not told, any other is rounded down, totals too; and where the total and the other
-parts would still fix a count that is not told, a further part is not told either. So neither a small group nor that
-somebody joined or left can be worked out from totals, two segments or two generations (fault E8). Evidence keeps exact
-numbers, since they must sum up: it lies in files that only the home's owner reads. Not here: touchpoints, which are no
-people, and the minimum size below which a segment is not delivered at all."""
+parts would still fix a count that is not told, a further part is not told either, or none. So neither a small group
+nor that somebody joined or left can be worked out from totals, two segments or two generations (fault E8). Evidence
+keeps exact numbers, since they must sum up: it lies in files that only the home's owner reads. Not here: touchpoints,
+which are no people, and the minimum size below which a segment is not delivered at all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Shown:
         return None if 0 < people < self.minimum else people // self.step * self.step
 
     def tell_parts(self, parts: Mapping[str, int], rest: int = 0) -> dict[str, Told]:
-        """The parts of a total that is told beside them, and of which `rest` is told as well."""
+        """The parts of a total that is told beside them, and of which `rest` is told as well. None at all, not even by
+        name, where the total fixes what nothing is left to hide: six people in three parts of two each, of a rule of
+        three."""
         told = {name: self.tell(people) for name, people in parts.items()}
         total = sum(parts.values()) + rest
         further = sorted((people, name) for name, people in parts.items() if told[name])
@@ -43,7 +45,7 @@ class Shown:
         while is_fixed and further:
             told[further.pop(0)[1]] = None
             is_fixed = self._fixes(total, told, rest, is_small=False)
-        return told
+        return {} if is_fixed else told
 
     def _fixes(self, total: int, told: Mapping[str, Told], rest: int, *, is_small: bool) -> bool:
         """Can what is not told be worked out? It can where all of it must be at its least, or at its most: there is one

@@ -61,12 +61,24 @@ def test_part_that_totals_would_fix_takes_another_with_it() -> None:
     assert shown.tell_parts({"small": 9, "a": 14}, rest=42)["small"] is None
 
 
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize(("rule", "size", "count"), [((3, 3), 2, 3), ((10, 5), 9, 5), ((10, 10), 9, 10)])
+def test_small_parts_that_the_total_fixes_are_not_told_by_name(rule: tuple[int, int], size: int, count: int) -> None:
+    """Each as large as what is not told can be, and a total that says so: nothing is left that could be hidden too."""
+    shown, parts = Shown(*rule), {f"part_{n}": size for n in range(count)}
+    assert shown.tell(size * count) == size * count
+    assert shown.tell_parts(parts) == {}
+    one_less = {**parts, "part_0": size - 1}
+    assert shown.tell_parts(one_less) == dict.fromkeys(parts), "a total that leaves room tells of none"
+
+
 @given(st.lists(st.integers(0, 40), min_size=2, max_size=4), st.sampled_from(RULES))
 @settings(max_examples=200, deadline=None)
 def test_no_small_part_of_any_partition_can_be_worked_out(sizes: list[int], rule: tuple[int, int]) -> None:
     shown, parts = Shown(*rule), {f"part_{n}": people for n, people in enumerate(sizes)}
     told = shown.tell_parts(parts)
-    for name, people in parts.items():
+    assert told.keys() in (parts.keys(), set())
+    for name, people in parts.items() if told else ():
         if 0 < people < shown.minimum and shown.tell(sum(sizes)) is not None:
             fitting = that_fit(shown, name, parts, told)
             alone = all(other == name or not value for other, value in parts.items())
