@@ -88,15 +88,15 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Assent needs Python 3.11, 3.12 or 3.13 with venv. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Imports dominate the run time, so the bytecode of everything is compiled here, once.
+# Imports dominate the run time, so the bytecode of everything is compiled here, once: on all processors, unlike pip.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV), about two minutes"
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e .
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib orchestration >/dev/null || true
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # The peers of `make bench-gate` lie apart: great-expectations imports PySpark where it is there, and that ends the process.

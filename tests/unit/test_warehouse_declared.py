@@ -17,6 +17,7 @@ from orchestration.policy.vocabulary import vocabulary
 from orchestration.warehouse.declared import ColumnsUndeclaredError, problems, require_declared
 from orchestration.warehouse.prepare import prepare
 from orchestration.warehouse.project_files import SEGMENT_COLUMNS
+from tests.homes import lend_project
 
 MART, TABLE = "model.assent.birthday_month", "model.assent.coverage"
 Manifest = dict[str, Any]
@@ -25,6 +26,7 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     home = Home.open(tmp_path_factory.mktemp("declared") / "home")
+    lend_project(tmp_path_factory, home.root)
     project = prepare(home, load_policy(), SHIPPED)
     manifest: Manifest = json.loads((project / "target" / "manifest.json").read_bytes())
     return manifest
