@@ -134,7 +134,7 @@ def root() -> None:
 
 def main() -> None:
     """The entry point: errors that people can mend are told in one paragraph, without a traceback."""
-    gc.set_threshold(100_000, 20, 50)  # a third of the proof's time went into looking for garbage that is not there
+    gc.set_threshold(100_000, 20, 50)  # a third of the static proof went into looking for garbage that is not there
     sys.exit(guarded(lambda: root.main(prog_name="assent", standalone_mode=False, obj=_settings())))
 
 

@@ -23,7 +23,7 @@ def copy_home(home: Path, to: Path) -> Path:
     return to
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first process to ask for it makes, and others wait for. Copy it, do not change it."""
     base = factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-") else base) / f"shared_{name}"

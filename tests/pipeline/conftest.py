@@ -75,12 +75,11 @@ def make_demo(home: Path, *, people: int = 2000, days: int = 60) -> Path:
 @pytest.fixture(scope="session")
 def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo home with files in landing, and its dbt project prepared: nothing built yet. Copy it, do not change it."""
-    shared = made_once(tmp_path_factory, "landed", lambda folder: _land(folder / "home", tmp_path_factory))
-    return copy_home(shared / "home", tmp_path_factory.mktemp("landed") / "home")
+    return copy_home(_landed_once(tmp_path_factory), tmp_path_factory.mktemp("landed") / "home")
 
 
-def _land(home: Path, factory: pytest.TempPathFactory) -> None:
-    lend_project(factory, make_demo(home))
+def _landed_once(factory: pytest.TempPathFactory) -> Path:
+    return made_once(factory, "landed", lambda folder: lend_project(factory, make_demo(folder / "home"))) / "home"
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +87,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A copy of it after `assent run --json`. Do not change it."""
 
     def build(folder: Path) -> None:
-        _land(folder / "home", tmp_path_factory)
-        done = assent(folder / "home", "run", "--as-of", AS_OF, "--json")
+        home = copy_home(_landed_once(tmp_path_factory), folder / "home")
+        done = assent(home, "run", "--as-of", AS_OF, "--json")
         assert done.code == 0, done.err
         (folder / "done.json").write_text(json.dumps([done.code, done.out, done.err]))
 
