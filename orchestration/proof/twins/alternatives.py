@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 
 import duckdb
 
@@ -27,13 +28,15 @@ class Words:
 
     con: duckdb.DuckDBPyConnection
     found: dict[str, str] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)  # a connection is of one thread at a time
 
     def literal(self, query: str) -> str:
         """The list that a query of policy's tables gives, as SQL."""
-        if query not in self.found:
-            words = self.con.execute(query).fetchall()[0][0] or []
-            self.found[query] = "[" + ", ".join("null" if word is None else text(word) for word in words) + "]"
-        return self.found[query]
+        with self.lock:
+            if query not in self.found:
+                words = self.con.execute(query).fetchall()[0][0] or []
+                self.found[query] = "[" + ", ".join("null" if word is None else text(word) for word in words) + "]"
+            return self.found[query]
 
 
 @dataclass(frozen=True)

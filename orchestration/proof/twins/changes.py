@@ -94,9 +94,9 @@ class Twins:
                 yield Change(kind, "moved", table, column), moved
 
     def make(self, twin: World, changes: Collection[Change], people: Collection[int] | None = None) -> None:
-        """Fills `twin`, whose base this is. `people` narrows the changes to what is theirs."""
-        con = self.base.con
-        self.base.use()
+        """Fills `twin` of this base, by a connection of its own. `people` narrows the changes to what is theirs."""
+        con = twin.con
+        twin.origin.use()
         tell_forbidden(con, self.audience)
         if people is not None:
             con.execute("create or replace temp table twin_only (person bigint)")

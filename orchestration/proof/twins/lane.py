@@ -4,7 +4,7 @@ Not here: which pairs there are (`pairs.py`), and what is made of what is found 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,7 +30,6 @@ class Lane:
     base: World
     policy: Policy
     as_of: datetime
-    pairs: Sequence[Pair]
     schemas: frozenset[str]
     is_kept: bool  # the twins of a sample are kept for the next project; those of a whole home are made one at a time
     twins: dict[str, World]

@@ -27,12 +27,10 @@ _PERMISSIONS = {
 }  # who it names stays
 
 
-def deny(
-    base: World, policy: Policy, twin: World, changes: Collection[Change], people: Collection[int] | None = None
-) -> None:
+def deny(policy: Policy, twin: World, changes: Collection[Change], people: Collection[int] | None = None) -> None:
     """Fills the twin: two of three people say no once more; some by an identifier that a touchpoint linked to
     theirs."""
-    con = base.con
+    con, base = twin.con, twin.origin
     base.use()
     within = "true" if people is None else f"person in ({', '.join(map(str, sorted(people))) or 'null'})"
     con.execute(f"""
@@ -127,7 +125,6 @@ def contact_changes(base: World) -> list[Change]:
 
 
 def leave_out(
-    base: World,
     words: tuple[Policy, Words],
     asked: Collection[Audience],
     channel: str,
@@ -137,7 +134,7 @@ def leave_out(
 ) -> None:
     """Fills the twin: of people none of whose grants to these audiences covers the channel, how they are reached on
     it."""
-    con, (policy, known) = base.con, words
+    con, base, (policy, known) = twin.con, twin.origin, words
     base.use()
     pairs = " union all ".join(
         f"select {text(a.controller)} as controller, {text(a.purpose)} as purpose" for a in asked

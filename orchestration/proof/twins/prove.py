@@ -64,6 +64,7 @@ class Prover:
 
     base: World
     audiences: list[Audience]
+    pairs: Sequence[Pair]
     lanes: list[Lane] = field(default_factory=list)
     twins: dict[str, World] = field(default_factory=dict)  # by the name of their pair
     touched: dict[str, set[tuple[str, str]]] = field(default_factory=dict)  # kinds and regimes of what differs in each
@@ -88,14 +89,10 @@ class Prover:
         base.resolve(as_of, [source.name for source in policy.sources.sources])
         base.use()
         everyone = audiences(con)
-        found = cls(base, everyone)
+        found = cls(base, everyone, all_pairs(base, policy, project, everyone))
         for _ in range(LANES):
             mine = replace(base, con=beside(con))
-            mine.use()
-            pairs = all_pairs(mine, policy, project, everyone)
-            found.lanes.append(
-                Lane(mine, policy, as_of, pairs, schemas, people is not None, found.twins, found.touched)
-            )
+            found.lanes.append(Lane(mine, policy, as_of, schemas, people is not None, found.twins, found.touched))
         return found
 
     def __enter__(self) -> Prover:
@@ -128,20 +125,17 @@ class Prover:
 
     def _side_by_side(self, compare: Callable[[Lane, Pair], Tallies], tallies: Tallies) -> None:
         """Each lane in a thread: DuckDB works without Python's lock. What is found is as of one lane."""
-        waiting, found = iter(range(len(self.pairs))), dict[int, Tallies]()
+        light_last = sorted(range(len(self.pairs)), key=lambda number: self.pairs[number].is_light)
+        waiting, found = iter(light_last), dict[int, Tallies]()
 
         def run(lane: Lane) -> None:
             for number in waiting:  # what one lane takes no other does
-                found[number] = compare(lane, lane.pairs[number])
+                found[number] = compare(lane, self.pairs[number])
 
         with ThreadPoolExecutor(len(self.lanes)) as threads:
             list(threads.map(run, self.lanes))
         for number in range(len(self.pairs)):
             tallies.add(found[number].of)
-
-    @property
-    def pairs(self) -> Sequence[Pair]:
-        return self.lanes[0].pairs
 
     @property
     def _checks(self) -> Iterator[Exposed]:

@@ -111,6 +111,12 @@ class World:
     is_view: dict[str, bool] = field(default_factory=dict)
     writes: int = 0
 
+    @property
+    def origin(self) -> World:
+        """The world that this one is compared with, by the same connection."""
+        assert self.base is not None
+        return self.base
+
     def open(self, schemas: Iterable[str]) -> World:
         self.con.execute(f"attach ':memory:' as \"{self.name}\"")
         for schema in sorted(set(schemas)):
@@ -148,24 +154,22 @@ class World:
 
     def _names_others(self, table: str) -> bool:
         """Whether an input differs in what resolving reads: whom it names, or all of a link or a status."""
-        assert self.base is not None
         is_read = table.startswith(("lake.", "ledger.")) or table == "identity.links"
-        if not is_read or self.versions[table] == self.base.versions.get(table):
+        if not is_read or self.versions[table] == self.origin.versions.get(table):
             return False
         names = [name for name in NAMING if name in columns_of(self.con, self.name, table)]
         if table in ("identity.links", "ledger.statuses") or not names:
             return True
         chosen = ", ".join(names)
-        mine, others = (quoted(name, table) for name in (self.name, self.base.name))
+        mine, others = (quoted(name, table) for name in (self.name, self.origin.name))
         query = f"select {chosen} from {{a}} group by all except all select {chosen} from {{b}} group by all limit 1"
         pairs = ((mine, others), (others, mine))
         return any(self.con.execute(query.format(a=a, b=b)).fetchall() for a, b in pairs)
 
     def share(self, table: str) -> None:
         """The table is what it is in the world that this one is compared with."""
-        assert self.base is not None
-        self._replace(table, f"select * from {quoted(self.base.name, table)}", is_view=True)
-        self.versions[table] = self.base.versions[table]
+        self._replace(table, f"select * from {quoted(self.origin.name, table)}", is_view=True)
+        self.versions[table] = self.origin.versions[table]
 
     def run(self, plan: Plan) -> None:
         """Runs what is not as it should be. Raises ModelFailedError, of the first that fails, after all that do not
@@ -209,10 +213,9 @@ class World:
 
     def differs(self, table: str) -> bool:
         """Whether a table has other rows than in the world that this one is compared with."""
-        assert self.base is not None
-        if self.versions.get(table) == self.base.versions.get(table):
+        if self.versions.get(table) == self.origin.versions.get(table):
             return False
-        mine, others = quoted(self.name, table), quoted(self.base.name, table)
+        mine, others = quoted(self.name, table), quoted(self.origin.name, table)
         return bool(self.con.execute(_DIFFERS.format(a=mine, b=others)).fetchall())
 
 
