@@ -1,5 +1,5 @@
 """The compiled project of a policy as it is now: what the last build left, where that is of this very project, or
-compiled once and kept beside it; and the file of inputs that goes with it, for what needs rows.
+compiled once and kept beside it.
 
 Not here: what is read out of it (`project.py`)."""
 
@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -17,11 +16,9 @@ import duckdb
 from orchestration.home import Home
 from orchestration.policy.schema import Policy
 from orchestration.proof.project import Columns, Project, read_project
-from orchestration.retention.respond import Site
 from orchestration.warehouse.dbt import compile_project, is_compiled, target_path
 from orchestration.warehouse.prepare import prepare
 from orchestration.warehouse.relations import relations
-from orchestration.warehouse.stage import stage_aside
 
 KEPT = "compiled"  # beside the prepared project, whose folder is named by the hash of its files
 _DATABASE = re.compile(r'"[^"]+"\.(?="[^"]+"\."[^"]+")')
@@ -54,20 +51,6 @@ def sql_hash(project: Project) -> str:
     for relation in sorted(project.models, key=lambda one: one.name):
         digest.update(f"{relation.name}\0{_DATABASE.sub('', relation.sql or '')}\0".encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def staged_now(site: Site, policy_dir: Path, *, as_of: datetime) -> Iterator[Path]:
-    """A file with what a build of now would read; it goes at the end. Hold the home's lock."""
-    file = site.home.building / "proof.duckdb"
-    _remove(file)  # what a killed run left
-    try:
-        stage_aside(
-            site.home, file, site.policy, site.keys, as_of=as_of, policy_dir=policy_dir, ledger_at=site.ledger_at
-        )
-        yield file
-    finally:
-        _remove(file)
 
 
 @contextmanager

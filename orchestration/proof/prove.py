@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from orchestration.policy.loader import policy_hash
 from orchestration.proof.canaries import SAMPLE, CanarySearch
-from orchestration.proof.compiled import compiled_project, sql_hash, staged_now
+from orchestration.proof.compiled import compiled_project, sql_hash
 from orchestration.proof.evidence import Proof
 from orchestration.proof.project import Project
 from orchestration.proof.static import prove_statically
@@ -26,6 +26,7 @@ from orchestration.proof.twins.prove import prove_by_twins
 from orchestration.proof.verdict import Part, Verdict
 from orchestration.retention.respond import Site
 from orchestration.warehouse.publish import Published, last_in_force
+from orchestration.warehouse.stage import stage_aside
 
 Say = Callable[[str], None]
 Result = TypeVar("Result")
@@ -118,11 +119,12 @@ class _Run:
     def _twins(self) -> Sequence[Verdict]:
         self.say("twins      staging inputs as they are now")
         people = None if self.asked.is_full else PEOPLE
-        with staged_now(self.site, self.policy_dir, as_of=self.as_of) as file:
+        home, policy, at = self.site.home, self.site.policy, self.site.ledger_at
+        with closing(
+            stage_aside(home, policy, self.site.keys, as_of=self.as_of, policy_dir=self.policy_dir, ledger_at=at)
+        ) as staged:
             self.say("twins      worlds that differ only in what is forbidden")
-            return prove_by_twins(
-                self.site.home, file, self.project, self.site.policy, seed=self.asked.seed, people=people
-            )
+            return prove_by_twins(home, staged, self.project, policy, seed=self.asked.seed, people=people)
 
     def _begin_search(self, stack: ExitStack) -> Future[Sequence[Verdict]]:
         """In a thread of its own. Where another part fails it is stopped, before its controls go."""

@@ -88,17 +88,23 @@ def stage_inputs(
 
 def stage_aside(
     home: Home,
-    file: Path,
     policy: Policy,
     keys: Keys,
     *,
     as_of: datetime,
     policy_dir: Path,
     ledger_at: LedgerAt = IN_HOME,
-) -> None:
-    """Writes what a build would read now into `file`, and notes nothing: no build comes of it."""
+) -> duckdb.DuckDBPyConnection:
+    """What a build would read now, in memory: no build comes of it, and no file. Hold the home's lock, and close it."""
     build, read = _inputs(home, policy, keys, as_of, policy_dir, ledger_at)
-    stage_file(home, file, policy, keys, build, read, *_of_models(policy, policy_dir))
+    con = connect(home)
+    try:
+        con.execute("SET enable_external_file_cache = false")  # who reads a file once needs no copy of it
+        _stage(con, home, policy, keys, build, read, *_of_models(policy, policy_dir))
+    except BaseException:
+        con.close()
+        raise
+    return con
 
 
 def _inputs(
@@ -139,20 +145,31 @@ def stage_file(
     """Writes what dbt's sources read into a new `file`: the same for a build, and for its replay."""
     con = connect(home, file)
     try:
-        _make_schemas(con)
-        write_policy_tables(
-            con, policy, policy_hash=build.policy_hash, sensitive_segments=sensitive, stages_read=stages
-        )
-        _write_build(con, build)
-        _write_lake(con, home, policy, read)
-        for table, columns in DECLARED["ledger"].items():
-            _write(con, "ledger", table, columns, read.ledger[table])
-        _write_links(con, read.paths(home, "links"))
-        _write_activity(con, read, _parquet(read.paths(home, "deliveries")), build.as_of)
-        _write_purpose_keys(con, policy, keys)
+        _stage(con, home, policy, keys, build, read, sensitive, stages)
     finally:
         con.close()
     file.chmod(0o600)
+
+
+def _stage(
+    con: duckdb.DuckDBPyConnection,
+    home: Home,
+    policy: Policy,
+    keys: Keys,
+    build: Build,
+    read: Read,
+    sensitive: frozenset[str],
+    stages: Mapping[str, frozenset[str]],
+) -> None:
+    _make_schemas(con)
+    write_policy_tables(con, policy, policy_hash=build.policy_hash, sensitive_segments=sensitive, stages_read=stages)
+    _write_build(con, build)
+    _write_lake(con, home, policy, read)
+    for table, columns in DECLARED["ledger"].items():
+        _write(con, "ledger", table, columns, read.ledger[table])
+    _write_links(con, read.paths(home, "links"))
+    _write_activity(con, read, _parquet(read.paths(home, "deliveries")), build.as_of)
+    _write_purpose_keys(con, policy, keys)
 
 
 def read_ledger(

@@ -16,11 +16,12 @@ from orchestration.proof.twins.changes import Change
 from orchestration.proof.twins.forbidden import KINDS
 from orchestration.proof.twins.lane import Lane
 from orchestration.proof.twins.pairs import Pair
-from orchestration.proof.twins.sample import personal_tables
+from orchestration.proof.twins.sample import personal_tables, staged_tables
 from orchestration.proof.twins.shrink import fewest
 from orchestration.proof.twins.tally import Tallies
 from orchestration.proof.twins.world import DERIVED, quoted
 from orchestration.proof.verdict import Failure, are_proved
+from orchestration.warehouse.duckdb_settings import connect
 from tests.integration.conftest import Decided
 
 POLICY = load_policy(SHIPPED)
@@ -166,6 +167,25 @@ def test_model_that_reads_a_file_fails(prover: Prover, project: Project) -> None
     changed = mutated(project, "marts.advocates", "from touchpoints", "from touchpoints, read_csv('/etc/passwd')")
     found = failures(prover.prove(changed, stop_at_first=True))
     assert any("marts.advocates does not run over the staged tables" in failure.what for failure in found)
+
+
+def test_what_is_staged_in_memory_is_read_once_and_gone(prover: Prover, decided: Decided, project: Project) -> None:
+    """The same world as from the file; and a model that names the memory reads nothing beside its world."""
+    staged = connect(decided.home)
+    staged.execute(f"attach '{decided.file}' as file (read_only)")
+    for table in staged_tables(POLICY):
+        staged.execute(f"create schema if not exists memory.{table.partition('.')[0]}")
+        staged.execute(f"create table memory.{table} as from {quoted('file', table)}")
+    staged.execute("detach file")
+    hidden = mutated(project, "marts.advocates", "from touchpoints", "from touchpoints, memory.lake.app as m")
+    with Prover.load(decided.home, staged, project, POLICY, seed=SEED) as other:
+        for table in sorted(prover.base.versions.keys() & {*staged_tables(POLICY)}):
+            query = f"select count(*), sum(hash(t)) from (from {quoted('base', table)}) as t"
+            assert other.con.execute(query).fetchall() == prover.con.execute(query).fetchall(), table
+        assert other.con.execute("select * from duckdb_tables() where database_name = 'memory'").fetchall() == []
+        told = {failure.what for failure in failures(other.prove(hidden, shrink=False))}
+    assert any("marts.advocates" in what and "does not run" in what for what in told), told
+    staged.close()
 
 
 def failing(project: Project, relation: str, condition: str) -> Project:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.proof import compiled
-from orchestration.proof.compiled import compiled_project, sql_hash, staged_now
+from orchestration.proof.compiled import compiled_project, sql_hash
 from orchestration.proof.project import Project, Relation
 from orchestration.warehouse import dbt
 
@@ -103,20 +101,6 @@ def test_what_a_killed_compilation_left_is_not_read(home: Home, made: list[Path]
     with home.lock():
         compiled_project(home, load_policy(), SHIPPED)
     assert len(made) == 1 and not any(file.exists() for file in left)
-
-
-def test_what_a_killed_proof_left_is_not_read_and_nothing_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = leave_behind(home, "proof")
-
-    def stage_aside(_: Home, file: Path, *__: object, **___: object) -> None:
-        assert not any(one.exists() for one in left)
-        leave_behind(home, file.stem)
-
-    monkeypatch.setattr(compiled, "stage_aside", stage_aside)
-    site = SimpleNamespace(home=home, policy=None, keys=None, ledger_at=None)
-    with pytest.raises(KeyError), staged_now(site, SHIPPED, as_of=datetime.now(UTC)) as file:  # type: ignore[arg-type]
-        raise KeyError(file)
-    assert not any(one.exists() for one in left)
 
 
 def test_hash_of_the_sql_is_of_the_sql_and_not_of_the_database() -> None:

@@ -261,8 +261,9 @@ _GRANTS = f"""
         group by purpose) as c
         on d.purpose = c.purpose;
     insert into ledger.consent_events by name
-    select * exclude (person), 1000000000 + row_number() over (order by token, purpose, category,
-        effective_at) as seq from twin_grants
+    select * exclude (person), 1000000000 + row_number() over (
+        order by controller, token, purpose, category, recipient, effective_at
+    ) as seq from twin_grants
 """
 
 # a no: to a purpose or to all, by whom granted or by another identifier; in opt-out regimes often by each of them
@@ -278,7 +279,7 @@ _REFUSALS = """
         ) end as channel,
         i.code as jurisdiction, twin_ago('refused' || i.person || s.purpose, 250) as effective_at,
         twin_ago('refused' || i.person || s.purpose, 250) as recorded_at, 'invented' as feed, false as is_separate,
-        2000000000 + row_number() over (order by i.token, s.purpose) as seq
+        2000000000 + row_number() over (order by i.controller, i.token, s.purpose) as seq
     from twin_cast_identifiers as i
     inner join (select distinct controller, purpose from policy.scopes) as s on i.controller = s.controller
     where not i.is_open and twin_u('refuses' || i.person || s.purpose) < 0.3
@@ -291,7 +292,7 @@ _CONTRACTS = """
         i.controller, i.token, i.kind, i.issuer, f.fact, twin_ago('contract' || i.person || f.fact,
             500) as effective_at,
         twin_ago('contract' || i.person || f.fact, 500) as recorded_at,
-        3000000000 + row_number() over (order by i.token, f.fact) as seq,
+        3000000000 + row_number() over (order by i.controller, i.token, f.fact) as seq,
         case when twin_u('ended' || i.person || f.fact) < 0.3 then twin_ago('end' || i.person, 60) end as valid_until
     from twin_cast_identifiers as i cross join (select distinct fact from policy.purpose_contract_facts) as f
     where i.is_first and twin_u('contract of' || i.person || f.fact) < 0.5
@@ -302,7 +303,7 @@ _AGES = """
     select
         controller, token, kind, issuer, twin_ago('told' || person, 300) as effective_at, twin_ago('told'
             || person, 300) as recorded_at,
-        4000000000 + row_number() over (order by token) as seq,
+        4000000000 + row_number() over (order by controller, token) as seq,
         (select as_of from meta.builds) + to_days((case when minor < 0.06
             then 500 else -100 end)::integer) as minor_until
     from twin_cast_identifiers where minor < 0.1
@@ -313,7 +314,7 @@ _STATUSES = """
     select
         controller, token, kind, issuer, twin_ago('status at' || person, 200) as effective_at,
         twin_ago('status at' || person, 200) as recorded_at,
-            5000000000 + row_number() over (order by token) as seq, 'on' as state,
+            5000000000 + row_number() over (order by controller, token) as seq, 'on' as state,
         twin_pick(['restricted', 'legal_hold', 'suppressed', 'erased'], 'which' || person) as status
     from twin_cast_identifiers where status < 0.08
 """
@@ -324,7 +325,7 @@ _PERMISSIONS = """
         i.controller, i.token, i.kind, i.issuer, c.channel,
         case when not i.is_open and twin_u('closed' || i.own || c.channel) < 0.2 then 'closed' else 'open' end as state,
         twin_ago('permission' || i.own, 300) as effective_at, twin_ago('permission' || i.own, 300) as recorded_at,
-        6000000000 + row_number() over (order by i.token, c.channel) as seq
+        6000000000 + row_number() over (order by i.controller, i.token, c.channel) as seq
     from twin_cast_identifiers as i inner join policy.identifier_channels as c on i.kind = c.kind
     where i.is_open or twin_u('told of' || i.own || c.channel) < 0.8
 """

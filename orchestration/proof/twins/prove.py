@@ -25,7 +25,7 @@ from orchestration.proof.twins.exposed import IDENTIFIED, Exposed
 from orchestration.proof.twins.forbidden import Audience, audiences, tell_states
 from orchestration.proof.twins.lane import Lane
 from orchestration.proof.twins.pairs import Pair, all_pairs
-from orchestration.proof.twins.sample import copy_staged, label_people, staged_tables
+from orchestration.proof.twins.sample import Staged, copy_staged, label_people, name_of, staged_tables
 from orchestration.proof.twins.tally import Tallies
 from orchestration.proof.twins.words import not_exposed, not_run, stray
 from orchestration.proof.twins.world import BASE, ModelFailedError, Plan, World
@@ -38,19 +38,19 @@ LANES = 2  # as many as DuckDB has threads elsewhere; two threads in one query o
 
 
 def prove_by_twins(
-    home: Home, build_file: Path, project: Project, policy: Policy, *, seed: int, people: int | None = SAMPLE
+    home: Home, staged: Staged, project: Project, policy: Policy, *, seed: int, people: int | None = SAMPLE
 ) -> tuple[Verdict, ...]:
-    """A verdict for each exposed relation and purpose, over a sample of `people` or (None) everybody in the build file.
+    """A verdict for each exposed relation and purpose, over a sample of `people` or (None) everybody in what is staged.
 
-    `build_file`: as `stage_inputs` left it, before or after dbt. Raises InputsGoneError where its rows are gone, and
-    TwinsFailedError where a twin cannot be made."""
+    `staged`: a build's file, before or after dbt, or what is staged in memory. Raises InputsGoneError where its rows
+    are gone, and TwinsFailedError where a twin cannot be made."""
     try:
-        with Prover.load(home, build_file, project, policy, seed=seed, people=people) as prover:
+        with Prover.load(home, staged, project, policy, seed=seed, people=people) as prover:
             return prover.prove(project)
     except duckdb.Error:
         pass  # its words may quote a value, so they are not kept
     raise TwinsFailedError(
-        "twins of what it reads could not be made", where=build_file.name, remedy="Run `assent doctor`, and prove again"
+        "twins of what it reads could not be made", where=name_of(staged), remedy="Run `assent doctor`, and prove again"
     )
 
 
@@ -71,16 +71,16 @@ class Prover:
 
     @classmethod
     def load(
-        cls, home: Home, build_file: Path, project: Project, policy: Policy, *, seed: int, people: int | None = SAMPLE
+        cls, home: Home, staged: Staged, project: Project, policy: Policy, *, seed: int, people: int | None = SAMPLE
     ) -> Prover:
         """Samples the base world. `project` says which values the models ask for, and which relations are exposed."""
-        con = connect(home)
+        con = connect(home) if isinstance(staged, Path) else beside(staged)
         con.execute("set threads = 1; set preserve_insertion_order = true")  # the same order of rows in every world
         schemas = frozenset(
             {relation.layer for relation in project} | {t.partition(".")[0] for t in staged_tables(policy)}
         )
         base = World(con, BASE).open(schemas)
-        copy_staged(base, build_file, policy, seed=seed, people=people)
+        copy_staged(base, staged, policy, seed=seed, people=people)
         invent_people(base, policy, project, seed=seed, people=INVENTED)
         label_people(con, base, policy)
         tell_states(base, policy)

@@ -1,4 +1,4 @@
-"""The world that twins are made of: some people of a staged build file with everything staged about them.
+"""The world that twins are made of: some people of what is staged for a build, with everything staged about them.
 
 A person's identifiers come with all that any link on record leads to. The company's side of the world is made whole:
 feeds are fresh and every day is complete, so that what is about people alone decides. Not here: people who are invented
@@ -25,7 +25,8 @@ STEPS = 8  # along links; what is farther is another sample's, and links to it a
 MOST_TOUCHPOINTS = 200  # of an identifier in a sample: one that never rests would be all of it
 COMPLETE_DAYS = 1100
 SMALL = 5  # no segment of a sample asks for more people than this, or nothing of it would leave
-_SOURCE = "staged"
+_ATTACHED = "staged"
+Staged = Path | duckdb.DuckDBPyConnection  # a build's file, or what is staged in memory
 
 
 class InputsGoneError(AssentError):
@@ -43,36 +44,54 @@ def personal_tables(policy: Policy) -> list[str]:
     return [t for t in staged_tables(policy) if not t.startswith(("meta.", "policy.")) and t not in kept]
 
 
-def copy_staged(world: World, build_file: Path, policy: Policy, *, seed: int, people: int | None) -> None:
-    """Fills `world` from the build file: about `people` people, or everybody. Raises InputsGoneError."""
-    con, gone = world.con, False
-    con.execute(f'attach {text(build_file)} as "{_SOURCE}" (read_only)')
+def name_of(staged: Staged) -> str:
+    """For messages."""
+    return staged.name if isinstance(staged, Path) else "what is staged"
+
+
+def copy_staged(world: World, staged: Staged, policy: Policy, *, seed: int, people: int | None) -> None:
+    """Fills `world` from a build's file, or from the memory that it shares: about `people` people, or everybody. Raises
+    InputsGoneError."""
+    con, gone, source = world.con, False, "memory"
+    con.execute("set enable_external_file_cache = false")  # each file is read once
+    if isinstance(staged, Path):
+        con.execute(f'attach {text(staged)} as "{_ATTACHED}" (read_only)')
+        source = _ATTACHED
     try:
-        _choose(con, policy, seed, people)
+        _choose(con, source, policy, seed, people)
         for table in staged_tables(policy):
             if table not in DERIVED:
-                world.write(table, _rows(con, table, table in personal_tables(policy) and people is not None))
+                world.write(table, _rows(con, source, table, table in personal_tables(policy) and people is not None))
     except duckdb.Error:
         gone = True
-    con.execute(f'detach "{_SOURCE}"')
+    _leave(con, source, policy)
     if gone:
         raise InputsGoneError(
             "what its models read is not there any more",
-            where=build_file.name,
+            where=name_of(staged),
             remedy="Rows were deleted since, as they should be. Prove a build that is staged now",
         )
     con.execute("set enable_external_access = false")  # from here on a model reads tables of its world, or fails
     _make_whole(world, policy)
 
 
-def _choose(con: duckdb.DuckDBPyConnection, policy: Policy, seed: int, people: int | None) -> None:
+def _leave(con: duckdb.DuckDBPyConnection, source: str, policy: Policy) -> None:
+    """What is staged is gone: whatever database a model names, it reads a world or fails."""
+    if source == _ATTACHED:
+        con.execute(f'detach "{_ATTACHED}"')
+        return
+    for schema in sorted({table.partition(".")[0] for table in staged_tables(policy)}):
+        con.execute(f'drop schema if exists "{source}"."{schema}" cascade')
+
+
+def _choose(con: duckdb.DuckDBPyConnection, source: str, policy: Policy, seed: int, people: int | None) -> None:
     """The tokens of the sample: half of them of people who once agreed to something, half of anybody."""
     if people is None:
         return
-    told = f"select distinct token from {quoted(_SOURCE, 'ledger.consent_events')}"
+    told = f"select distinct token from {quoted(source, 'ledger.consent_events')}"
     seen = " union ".join(
-        f"select distinct subject_token as token from {quoted(_SOURCE, f'lake.{source.name}')}"
-        for source in policy.sources.sources
+        f"select distinct subject_token as token from {quoted(source, f'lake.{place.name}')}"
+        for place in policy.sources.sources
     )
     con.execute(
         "create or replace temp table twin_chosen as "
@@ -82,7 +101,7 @@ def _choose(con: duckdb.DuckDBPyConnection, policy: Policy, seed: int, people: i
         ),
         {"seed": str(seed), "some": people // 2},
     )
-    links = quoted(_SOURCE, "identity.links")
+    links = quoted(source, "identity.links")
     for _ in range(STEPS):
         more = con.execute(f"""
             insert into twin_chosen
@@ -95,10 +114,10 @@ def _choose(con: duckdb.DuckDBPyConnection, policy: Policy, seed: int, people: i
             break
 
 
-def _rows(con: duckdb.DuckDBPyConnection, table: str, is_sampled: bool) -> str:
-    columns = columns_of(con, _SOURCE, table)
+def _rows(con: duckdb.DuckDBPyConnection, source: str, table: str, is_sampled: bool) -> str:
+    columns = columns_of(con, source, table)
     values = ", ".join(_value(name, kind) for name, kind in columns.items())
-    query = f"select {values} from {quoted(_SOURCE, table)}"
+    query = f"select {values} from {quoted(source, table)}"
     nodes = [name for name in NODES if name in columns]
     if not is_sampled or not nodes:
         return query
