@@ -9,12 +9,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from ahocorasick_rs import BytesAhoCorasick
+from hyperscan import HS_FLAG_DOTALL, HS_FLAG_SINGLEMATCH, HS_MODE_BLOCK, Database
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
 HASHES = ("sha256", "sha1", "md5")  # unkeyed: a hash of a phone is the phone
 SHORTEST = 4  # bytes: a shorter one would be found in any file
-Bytes = bytes | bytearray | memoryview
+LONGEST = 1024  # bytes: of what is longer its beginning is looked for
+MOST = 1 << 30  # bytes in one pass: the library counts them in 32 bits
 
 
 def forms_of_token(token: str) -> set[bytes]:
@@ -59,21 +60,34 @@ def _packed(data: bytes) -> set[bytes]:
 
 
 class Needles:
-    """Name → the byte strings to look for, of four bytes and more. All are looked for in one pass (Aho and Corasick
-    1975), however many there are: measured, 170 MB/s for 250 of them, 95 MB/s for 18,500."""
+    """Name → the byte strings to look for. All are looked for in one pass, however many there are (Vectorscan, after
+    Wang et al. 2019, Hyperscan): measured, 1 GB/s for 18,700 of them, which take 0.7 s to prepare. Of one thread."""
 
     def __init__(self, forms: Mapping[str, Collection[bytes]]) -> None:
         named: dict[bytes, list[str]] = defaultdict(list)
         for name, some in forms.items():
             for form in some:
-                named[form].append(name)
+                named[form[:LONGEST]].append(name)
         self._names = list(named.values())
-        self._automaton = BytesAhoCorasick(named)
+        self._longest = max(map(len, named), default=0)
+        if named:
+            self._database = Database(mode=HS_MODE_BLOCK)
+            self._database.compile(
+                expressions=[_literal(form) for form in named], flags=HS_FLAG_SINGLEMATCH | HS_FLAG_DOTALL
+            )
 
-    def found(self, data: Bytes) -> set[str]:
+    def found(self, data: bytes) -> set[str]:
         """The names of those that `data` holds."""
-        matches = self._automaton.find_matches_as_indexes(data, overlapping=True)
-        return {name for number in {number for number, _, _ in matches} for name in self._names[number]}
+        seen = set[int]()
+        for start in range(0, len(data) if self._names else 0, MOST):
+            piece = data if len(data) <= MOST else data[start : start + MOST + self._longest]
+            self._database.scan(piece, match_event_handler=lambda number, *_: seen.add(number))
+        return {name for number in seen for name in self._names[number]}
+
+
+def _literal(form: bytes) -> bytes:
+    """The regular expression of these bytes and nothing else."""
+    return ("\\x" + form.hex("x").replace("x", "\\x")).encode()
 
 
 def needles_of(tokens: Mapping[str, str], values: Iterable[str]) -> dict[str, set[bytes]]:
