@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import importlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -134,6 +135,7 @@ def root() -> None:
 
 def main() -> None:
     """The entry point: errors that people can mend are told in one paragraph, without a traceback."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here uses BLAS, and its threads wait by spinning
     gc.set_threshold(100_000, 20, 50)  # a third of the static proof went into looking for garbage that is not there
     sys.exit(guarded(lambda: root.main(prog_name="assent", standalone_mode=False, obj=_settings())))
 

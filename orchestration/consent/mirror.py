@@ -21,6 +21,7 @@ from orchestration.consent.staging import RECORDS, resolve_subjects, split_by_ty
 from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.identity.keys import Keys, SubjectRegistry
+from orchestration.parquet import read_table
 from orchestration.policy.schema import Policy
 
 MAX_PIECES = 20
@@ -90,7 +91,7 @@ class Mirror:
         with contextlib.suppress(OSError, pa.ArrowException):
             data = (self._folder / piece.name).read_bytes()
             if self._check(piece.since, piece.until, data) == piece.check:
-                table = pq.read_table(pa.BufferReader(data))
+                table = read_table(pa.BufferReader(data))
                 return table if table.schema.equals(RECORDS) else None  # another Assent reads other columns
         return None
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from datetime import UTC, datetime
-from functools import reduce
-from operator import and_
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.atomic import replace
 from orchestration.home import Home
+from orchestration.parquet import read_table
 
 SCHEMA = pa.schema(
     [
@@ -34,20 +33,19 @@ Log = Literal["deliveries", "removals"]
 
 def log(home: Home, name: Log, segment: str = "*", destination: str = "*") -> pa.Table:
     """All that is noted (SCHEMA), of one segment and destination if named."""
-    files = sorted(str(path) for path in (home.evidence / name).glob(f"{segment}__{destination}__*.parquet"))
-    if not files:
-        return SCHEMA.empty_table()
-    table = ds.dataset(files, schema=SCHEMA, format="parquet")
-    named = {"segment": segment, "destination": destination}
-    wanted = [ds.field(column) == value for column, value in named.items() if value != "*"]
-    return table.to_table(filter=reduce(and_, wanted)) if wanted else table.to_table()
+    files = sorted((home.evidence / name).glob(f"{segment}__{destination}__*.parquet"))
+    table = pa.concat_tables([SCHEMA.empty_table(), *(read_table(file, SCHEMA) for file in files)])
+    for column, value in {"segment": segment, "destination": destination}.items():
+        if value != "*":
+            table = table.filter(pc.field(column) == value)
+    return table
 
 
 def delivered(home: Home, segment: str, destination: str, generation: str | None = None) -> set[str]:
     """The tokens ever delivered to `destination` for `segment` (by one generation)."""
     found = log(home, "deliveries", segment, destination)
     if generation is not None:
-        found = found.filter(ds.field("generation") == generation)
+        found = found.filter(pc.field("generation") == generation)
     return set(found["token"].to_pylist())
 
 

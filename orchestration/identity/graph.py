@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -98,6 +96,9 @@ def both(flag: Bools, links: Ints) -> Bools:
 
 def components(nodes: int, links: Ints) -> Ints:
     """For each node the smallest node of its connected component. `links` is (2, m)."""
+    from scipy.sparse import coo_array  # here: 0.2 s, which most commands need not wait for
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(links.shape[1], dtype=np.int32)  # int8 would add up to nothing where 256 links join the same two
     graph = coo_array((ones, (links[0], links[1])), shape=(nodes, nodes))
     count, labels = connected_components(graph, directed=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 
 from orchestration.policy.loader import policy_hash
@@ -60,6 +61,7 @@ class _Run:
     say: Say
     seconds: dict[str, float] = field(default_factory=dict)
     searched: dict[str, Any] = field(default_factory=dict)
+    listed: Event = field(default_factory=Event)  # the search knows its files
 
     def proof(self) -> Proof:
         start = time.monotonic()
@@ -71,6 +73,8 @@ class _Run:
             searched = self._begin_search(stack) if "canaries" in self.asked.parts else None
             if "static" in self.asked.parts:
                 found["static"] = self._timed("static", self._static)
+            if searched:
+                self.listed.wait()  # twins may write beside the files, and are not searched
             if "twins" in self.asked.parts:
                 found["twins"] = self._timed("twins", self._twins)
             if searched:
@@ -127,16 +131,20 @@ class _Run:
             return prove_by_twins(home, staged, self.project, policy, seed=self.asked.seed, people=people)
 
     def _begin_search(self, stack: ExitStack) -> Future[Sequence[Verdict]]:
-        """In a thread of its own. Where another part fails it is stopped, before its controls go."""
+        """In a thread of its own. Where another part fails it is stopped, and its controls go."""
         sample = None if self.asked.is_full else SAMPLE
         search = CanarySearch(self.site, seed=self.asked.seed, sample=sample, also=self.asked.also)
-        stack.enter_context(search)
         thread = stack.enter_context(ThreadPoolExecutor(1))
         stack.callback(search.stop)
         return thread.submit(self._timed, "canaries", lambda: self._canaries(search))
 
     def _canaries(self, search: CanarySearch) -> Sequence[Verdict]:
-        found = search.run(lambda line: self.say(f"canaries   {line}"))
+        try:
+            with search:
+                self.listed.set()
+                found = search.run(lambda line: self.say(f"canaries   {line}"))
+        finally:
+            self.listed.set()  # whoever waits must not wait for what failed
         looked_for = {
             kind: {"looked_for": number, "known": found.known[kind]} for kind, number in found.looked_for.items()
         }

@@ -7,7 +7,6 @@ one line would be another file than was delivered. Not here: what names somebody
 from __future__ import annotations
 
 import codecs
-import io
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from orchestration.ingestion.lake import batch_of, manifest_path
 from orchestration.ingestion.landing import Delivery, deliveries
 from orchestration.ingestion.quarantine import COLUMNS, read_quarantine
 from orchestration.ingestion.transcode import sha256_of
+from orchestration.parquet import read_table
 from orchestration.policy.schema import ConsentFeed, Feed, Policy
 from orchestration.retention.traces import Traces
 
@@ -51,7 +51,7 @@ def strip_quarantine(home: Home, keys: Keys, traces: Traces) -> tuple[int, set[s
 
 
 def _forget_lines(home: Home, path: Path, named: Collection[int]) -> None:
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    rows: list[dict[str, Any]] = read_table(path).to_pylist()
     for row in rows:
         if row["row_no"] in named:
             row["line_hash"] = row["sealed_line"] = None
@@ -168,7 +168,7 @@ def _decoded(chunks: Iterable[bytes]) -> Iterator[str]:
 
 def _parquet_texts(data: bytes) -> Iterator[str]:
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError):
         return
     for column in table.columns:

@@ -18,6 +18,7 @@ from orchestration.atomic import replace, write_json
 from orchestration.errors import VerifyError
 from orchestration.home import Home
 from orchestration.ingestion.lake import Manifest, manifests
+from orchestration.parquet import read_table
 from orchestration.warehouse.build import Build
 from orchestration.warehouse.gate import file_sha256
 
@@ -120,7 +121,7 @@ def _latest(home: Home) -> dict[str, Row]:
     archives = sorted(home.evidence.glob(f"*/{NAMES[1]}"), key=lambda path: path.stat().st_mtime)
     if not archives:
         return {}
-    return {row["path"]: row for row in pq.read_table(archives[-1], schema=FILES).to_pylist() if row["path"]}
+    return {row["path"]: row for row in read_table(archives[-1], FILES).to_pylist() if row["path"]}
 
 
 def write_archive(home: Home, build: Build, files: pa.Table, **facts: Any) -> None:
@@ -157,7 +158,7 @@ def load(home: Home, generation: str) -> tuple[Inputs, pa.Table]:
     try:
         inputs = Inputs.model_validate_json((place / NAMES[0]).read_bytes())
         if file_sha256(place / NAMES[1]) == inputs.files_sha256 and inputs.build.generation == generation:
-            files = pq.read_table(place / NAMES[1], schema=FILES)
+            files = read_table(place / NAMES[1], FILES)
     except FileNotFoundError:
         raise VerifyError(
             "what this generation was made from is not archived",

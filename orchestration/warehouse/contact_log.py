@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from orchestration.atomic import replace
 from orchestration.home import Home
 from orchestration.identity.vault import CONTACT_POINTS
+from orchestration.parquet import read_table
 
 SCHEMA = CONTACT_POINTS.append(pa.field("is_there", pa.bool_()))
 CHANGES = """
@@ -50,7 +51,7 @@ def contact_points_of(con: duckdb.DuckDBPyConnection, home: Home, number: int) -
     if not files:
         return CONTACT_POINTS.empty_table()
     notes = pa.concat_tables(
-        pq.read_table(path, schema=SCHEMA).append_column("note", pa.repeat(at, _rows(path))) for path, at in files
+        read_table(path, SCHEMA).append_column("note", pa.repeat(at, _rows(path))) for path, at in files
     )
     con.register("contact_notes", notes)
     found = con.execute(
