@@ -32,7 +32,7 @@ class Groups:
         columns = frozenset(frozenset(column for column, _ in key.direct) for key in keys)
         groups = cls(knowledge, lineage, names, frozenset(), frozenset(), anchors, columns)
         groups.facts = groups._mapped(kept(knowledge.facts, frozenset(terms)))
-        groups.atoms = groups._moved(unsure(knowledge.atoms(atoms), knowledge.optional))
+        groups.atoms = groups._moved(unsure(knowledge.atoms(frozenset(atoms)), knowledge.optional))
         return groups
 
     def value(self, value: Value) -> Value:

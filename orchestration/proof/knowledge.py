@@ -83,9 +83,16 @@ class Knowledge:
         """The lineages that a row may lack."""
         return frozenset(lineage for when, _ in self.pending for lineage in when)
 
-    def atoms(self, atoms: Iterable[Atom]) -> frozenset[Atom]:
+    def atoms(self, atoms: frozenset[Atom]) -> frozenset[Atom]:
         """The atoms with every guard that they have passed."""
-        return frozenset(self._guarded(atom) for atom in atoms)
+        if atoms not in self._met:
+            self._met[atoms] = frozenset(self._guarded(atom) for atom in atoms)
+        return self._met[atoms]
+
+    @cached_property
+    def _met(self) -> dict[frozenset[Atom], frozenset[Atom]]:
+        """What was asked for: most columns of a table have the same."""
+        return {}
 
     def mask(self, mask: frozenset[Factor]) -> frozenset[Factor]:
         """The factors of a mask, and whose they are."""

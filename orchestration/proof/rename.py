@@ -29,6 +29,7 @@ class Move:
 
     counter: Counter
     moved: dict[int, int] = field(default_factory=dict)
+    met: dict[frozenset[Atom], frozenset[Atom]] = field(default_factory=dict)
 
     def __call__(self, lineage: int) -> int:
         if lineage not in self.moved:
@@ -59,8 +60,10 @@ class Move:
         guards = frozenset(Guard(g.what, self.term(g.value), self.term(g.of)) for g in atom.guards)
         return atom._replace(lineage=None if atom.lineage is None else self(atom.lineage), guards=guards)
 
-    def atoms(self, atoms: Iterable[Atom]) -> frozenset[Atom]:
-        return frozenset(self.atom(atom) for atom in atoms)
+    def atoms(self, atoms: frozenset[Atom]) -> frozenset[Atom]:
+        if atoms not in self.met:  # the columns of a table mostly have the same
+            self.met[atoms] = frozenset(self.atom(atom) for atom in atoms)
+        return self.met[atoms]
 
     def fact(self, fact: Fact) -> Fact:
         left, right = fact.left, fact.right
@@ -77,12 +80,16 @@ class Move:
     def pending(self, pending: Pending) -> Pending:
         return frozenset((self.all(when), self.fact(fact)) for when, fact in pending)
 
-    def value(self, value: Value) -> Value:
+    def value(self, value: Value, name: Symbol | None = None) -> Value:
+        """With a name, if it has no term of its own."""
+        term, strict = self.term(value.term), self.all(value.strict)
+        if term is None and name is not None:
+            term, strict = name, strict or frozenset({name.lineage})
         return replace(
             value,
-            term=self.term(value.term),
+            term=term,
             mask=self.mask(value.mask),
-            strict=self.all(value.strict),
+            strict=strict,
             atoms=self.atoms(value.atoms),
             truths=self.facts(value.truths),
             falses=self.facts(value.falses),
@@ -97,16 +104,10 @@ def read_again(rows: Rows, counter: Counter) -> Rows:
     main = lineages[0]
     return replace(
         rows,
-        columns={name: _named(move.value(value), Symbol(main, name)) for name, value in rows.columns.items()},
+        columns={name: move.value(value, Symbol(main, name)) for name, value in rows.columns.items()},
         atoms=move.atoms(rows.atoms),
         facts=move.facts(rows.facts),
         pending=move.pending(rows.pending),
         lineages=lineages,
         anchors=move.all(rows.anchors),
     )
-
-
-def _named(value: Value, symbol: Symbol) -> Value:
-    if value.term is not None:
-        return value
-    return replace(value, term=symbol, strict=value.strict or frozenset({symbol.lineage}))

@@ -45,6 +45,9 @@ def make_dice(con: duckdb.DuckDBPyConnection, seed: int) -> None:
     """`twin_u(x)`: a number below 1 that x and the seed decide; `twin_pick(list, x)`: one of the list."""
     con.execute(f"create or replace macro twin_u(x) as (hash('{seed:d}|' || x) % 1000003) / 1000003.0")
     con.execute("create or replace macro twin_pick(l, x) as l[1 + floor(twin_u(x) * len(l))::integer]")
+    import os
+    a,b=os.environ.get('FATE','0.3333 0.6667').split()
+    con.execute(f"create or replace macro twin_fate(x) as case when twin_u('fate' || x) < {a} then 0 when twin_u('fate' || x) < {b} then 1 else 2 end")
     con.execute(f"create or replace macro twin_token(x) as 'z00000000000' || hash('{seed:d}|' || x)::varchar")
     as_of = con.execute("select as_of from meta.builds").fetchall()[0][0]  # a subquery in each use would cost planning
     con.execute(

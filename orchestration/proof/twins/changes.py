@@ -101,8 +101,9 @@ class Twins:
         if people is not None:
             con.execute("create or replace temp table twin_only (person bigint)")
             con.executemany("insert into twin_only values (?)", [[person] for person in sorted(people)])
+        chosen = set(changes)
         for table in staged_tables(self.policy):
-            query = self._query(table, set(changes), is_narrow=people is not None)
+            query = self._query(table, chosen, is_narrow=people is not None)
             if query is not None:
                 twin.write(table, query)
             elif table not in DERIVED:
@@ -192,8 +193,8 @@ class Twins:
         return f"""
             select t.*, p.person as twin_person, t.rowid as twin_row, cast(null as varchar[]) as twin_unstaged,
                 case when {where} then 'elsewhere' when s.person is null then 'stranger' end as twin_kind,
-                floor(3 * twin_u('fate' || case when {where} or p.person is null then {text(table)} || t.rowid
-                    else p.person::varchar end))::integer as twin_fate
+                twin_fate(case when {where} or p.person is null then {text(table)} || t.rowid
+                    else p.person::varchar end) as twin_fate
             from {quoted(self.base.name, table)} as t
             left join twin_people as p on t.{self._nodes(table)[0]} = p.token
             left join twin_records as s on p.person = s.person

@@ -326,8 +326,8 @@ _FORBIDDEN = """
             when t.is_sensitive and not $reads_sensitive then 'sensitive'
         end as kind,
         -- what becomes of it: removed, changed, or changed and followed by another of its like
-        floor(3 * twin_u('fate' || case when kind = 'stranger' and t.person >= 0 then t.person::varchar
-            else t.place || t.row_id end))::integer as fate
+        twin_fate(case when kind = 'stranger' and t.person >= 0 then t.person::varchar
+            else t.place || t.row_id end) as fate
     from twin_touches as t
     inner join judged as j on t.place = j.place and t.row_id = j.row_id
     left join people as p on t.person = p.person

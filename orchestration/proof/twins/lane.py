@@ -45,10 +45,11 @@ class Lane:
         twin = self._twin(pair)
         failed = _run(twin, plan.up_to([*IDENTIFIED, *(exposed.relation for exposed, _ in checks)]))
         found = Tallies()
+        owed = {channel: self._obligations(pair, channel) for channel in {exposed.channel for exposed, _ in checks}}
         differing: list[Check] = []
         for exposed, rule in checks:
             tally = found[exposed]
-            obligations = self._obligations(pair, exposed)
+            obligations = owed[exposed.channel]
             tally.obligations |= obligations
             what = seen = None
             if failed is not None and exposed.relation not in twin.versions:
@@ -72,8 +73,9 @@ class Lane:
             twin.close()
         return found
 
-    def _obligations(self, pair: Pair, exposed: Exposed) -> set[Obligation]:
-        return {(f"{pair.name} {exposed.channel or ''}", kind, regime) for kind, regime in self.touched[pair.name]}
+    def _obligations(self, pair: Pair, channel: str | None) -> set[Obligation]:
+        name = f"{pair.name} {channel or ''}"
+        return {(name, kind, regime) for kind, regime in self.touched[pair.name]}
 
     def _tell(self, pair: Pair, differing: list[Check], plan: Plan, found: Tallies) -> None:
         """Adds a counter-example for each, as small as can be found; what it does not break holds."""
