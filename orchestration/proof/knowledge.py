@@ -6,7 +6,7 @@ keeps for its own category and age. Not here: where the facts come from (`predic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 

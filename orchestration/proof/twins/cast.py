@@ -23,6 +23,7 @@ SETTLED = 60  # people of each controller of whom all is permitted: few segments
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again
 LATE = 4  # of these, of people who agreed again: done just before that
 RENEWED = 3  # days ago, at most, they did
+REMOVED, COPIED = 0.5, 0.15  # of what is forbidden; the rest is changed. What is not there takes no time to compare
 _LITERAL = r"'(?:[^'\n]|''){1,40}'"
 _MOST_VALUES = 10
 
@@ -42,12 +43,14 @@ def invent_people(world: World, policy: Policy, project: Project, *, seed: int, 
 
 
 def make_dice(con: duckdb.DuckDBPyConnection, seed: int) -> None:
-    """`twin_u(x)`: a number below 1 that x and the seed decide; `twin_pick(list, x)`: one of the list."""
+    """`twin_u(x)`: a number below 1 that x and the seed decide; `twin_pick(list, x)`: one of the list; `twin_fate(x)`:
+    what becomes of something forbidden: 0 removed, 1 changed, 2 changed and followed by another of its like."""
     con.execute(f"create or replace macro twin_u(x) as (hash('{seed:d}|' || x) % 1000003) / 1000003.0")
     con.execute("create or replace macro twin_pick(l, x) as l[1 + floor(twin_u(x) * len(l))::integer]")
-    import os
-    a,b=os.environ.get('FATE','0.3333 0.6667').split()
-    con.execute(f"create or replace macro twin_fate(x) as case when twin_u('fate' || x) < {a} then 0 when twin_u('fate' || x) < {b} then 1 else 2 end")
+    con.execute(
+        f"create or replace macro twin_fate(x) as case when twin_u('fate' || x) < {REMOVED} then 0 "
+        f"when twin_u('fate' || x) < {1 - COPIED} then 1 else 2 end"
+    )
     con.execute(f"create or replace macro twin_token(x) as 'z00000000000' || hash('{seed:d}|' || x)::varchar")
     as_of = con.execute("select as_of from meta.builds").fetchall()[0][0]  # a subquery in each use would cost planning
     con.execute(

@@ -325,7 +325,6 @@ _FORBIDDEN = """
             when j.is_old then 'old'
             when t.is_sensitive and not $reads_sensitive then 'sensitive'
         end as kind,
-        -- what becomes of it: removed, changed, or changed and followed by another of its like
         twin_fate(case when kind = 'stranger' and t.person >= 0 then t.person::varchar
             else t.place || t.row_id end) as fate
     from twin_touches as t
