@@ -20,6 +20,13 @@ decided as (
     left join {{ source('policy', 'decisions') }} as d on e.decision = d.decision
 ),
 
+-- each scope, and what says it: its purpose; or none, which in a restriction means every purpose
+spelled as (
+    select s.*, s.purpose as said from {{ source('policy', 'scopes') }} as s
+    union all
+    select s.*, null as said from {{ source('policy', 'scopes') }} as s
+),
+
 covered as (
     select
         d.*,
@@ -30,9 +37,9 @@ covered as (
         s.purpose as scope_purpose,
         coalesce(own.basis, fallback.basis) as basis
     from decided as d
-    inner join {{ source('policy', 'scopes') }} as s
+    inner join spelled as s
         on d.controller = s.controller
-        and (d.purpose = s.purpose or (d.purpose is null and d.restricts))
+        and d.purpose is not distinct from s.said and (d.purpose is not null or d.restricts)
         and (d.category = s.category or (d.category is null and (d.restricts or s.category <> 'sensitive')))
         -- a category that a purpose took in later is covered by older grants only where they name it (R-35)
         and (d.restricts or d.category is not null or coalesce(d.effective_at >= s.since, true))

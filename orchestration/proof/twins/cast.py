@@ -23,7 +23,7 @@ SETTLED = 60  # people of each controller of whom all is permitted: few segments
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again
 LATE = 4  # of these, of people who agreed again: done just before that
 RENEWED = 3  # days ago, at most, they did
-REMOVED, COPIED = 0.5, 0.15  # of what is forbidden; the rest is changed. What is not there takes no time to compare
+REMOVED, COPIED = 0.6, 0.1  # of what is forbidden; the rest is changed. What is not there takes no time to compare
 _LITERAL = r"'(?:[^'\n]|''){1,40}'"
 _MOST_VALUES = 10
 
