@@ -131,7 +131,7 @@ def difference(
     if base.versions[exposed.relation] == twin.versions[exposed.relation]:
         return None
     before, after = exposed.query(base), exposed.query(twin)
-    if _digest(con, before) == _digest(con, after):
+    if base.digest(exposed.relation, before) == twin.digest(exposed.relation, after):
         return None
     if rule == "nobody gained" and not newcomers(base, twin, exposed, touched):
         return None
@@ -141,12 +141,6 @@ def difference(
         gained, lost, _columns(con, base, exposed, before, after),
         _only_in(con, new, old, "except"), _only_in(con, old, new, "except"),
     )  # fmt: skip
-
-
-def _digest(con: duckdb.DuckDBPyConnection, query: str) -> tuple[object, ...]:
-    """The same for the same rows in whatever order; for others the same once in 2^128."""
-    written = f"select columns(*)::varchar from ({query})"
-    return con.execute(f"select count(*), sum(hash(t)), bit_xor(hash(hash(t))) from ({written}) as t").fetchall()[0]
 
 
 def _only_in(con: duckdb.DuckDBPyConnection, these: str, those: str, minus: str = "except all") -> int:
