@@ -31,7 +31,7 @@ class Lane:
     policy: Policy
     as_of: datetime
     schemas: frozenset[str]
-    is_kept: bool  # the twins of a sample are kept for the next project; those of a whole home are made one at a time
+    is_kept: bool  # for the next project; else a twin goes when it was compared
     twins: dict[str, World]
     touched: dict[str, set[tuple[str, str]]]
 

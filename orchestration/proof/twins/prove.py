@@ -45,7 +45,7 @@ def prove_by_twins(
     `staged`: a build's file, before or after dbt, or what is staged in memory. Raises InputsGoneError where its rows
     are gone, and TwinsFailedError where a twin cannot be made."""
     try:
-        with Prover.load(home, staged, project, policy, seed=seed, people=people) as prover:
+        with Prover.load(home, staged, project, policy, seed=seed, people=people, keeps=False) as prover:
             return prover.prove(project)
     except duckdb.Error:
         pass  # its words may quote a value, so they are not kept
@@ -71,9 +71,18 @@ class Prover:
 
     @classmethod
     def load(
-        cls, home: Home, staged: Staged, project: Project, policy: Policy, *, seed: int, people: int | None = SAMPLE
+        cls,
+        home: Home,
+        staged: Staged,
+        project: Project,
+        policy: Policy,
+        *,
+        seed: int,
+        people: int | None = SAMPLE,
+        keeps: bool = True,
     ) -> Prover:
-        """Samples the base world. `project` says which values the models ask for, and which relations are exposed."""
+        """Samples the base world. `project` says which values the models ask for, and which relations are exposed. What
+        `keeps` its twins has them for the next project, and needs room for all of them at once."""
         con = connect(home) if isinstance(staged, Path) else beside(staged)
         con.execute("set threads = 1; set preserve_insertion_order = true")  # the same order of rows in every world
         schemas = frozenset(
@@ -92,7 +101,7 @@ class Prover:
         found = cls(base, everyone, all_pairs(base, policy, project, everyone))
         for _ in range(LANES):
             mine = replace(base, con=beside(con))
-            found.lanes.append(Lane(mine, policy, as_of, schemas, people is not None, found.twins, found.touched))
+            found.lanes.append(Lane(mine, policy, as_of, schemas, keeps, found.twins, found.touched))
         return found
 
     def __enter__(self) -> Prover:
