@@ -14,20 +14,17 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.policy.loader import policy_hash
 from orchestration.proof.canaries import SAMPLE, CanarySearch
-from orchestration.proof.compiled import compiled_project, sql_hash
 from orchestration.proof.evidence import Proof
-from orchestration.proof.project import Project
-from orchestration.proof.static import prove_statically
-from orchestration.proof.twins.prove import SAMPLE as PEOPLE
-from orchestration.proof.twins.prove import prove_by_twins
 from orchestration.proof.verdict import Part, Verdict
 from orchestration.retention.respond import Site
 from orchestration.warehouse.publish import Published, last_in_force
-from orchestration.warehouse.stage import stage_aside
+
+if TYPE_CHECKING:  # else imported where they are used: the search of files begins meanwhile
+    from orchestration.proof.project import Project
 
 Say = Callable[[str], None]
 Result = TypeVar("Result")
@@ -65,12 +62,12 @@ class _Run:
 
     def proof(self) -> Proof:
         start = time.monotonic()
-        if {"static", "twins"} & {*self.asked.parts}:
-            self.say("project    the policy's models, as dbt compiles them")
-            self._timed("compile", lambda: self.project)  # here, so that no part is charged for it
         found: dict[Part, Sequence[Verdict]] = {}
         with ExitStack() as stack:
             searched = self._begin_search(stack) if "canaries" in self.asked.parts else None
+            if {"static", "twins"} & {*self.asked.parts}:
+                self.say("project    the policy's models, as dbt compiles them")
+                self._timed("compile", lambda: self.project)  # here, so that no part is charged for it
             if "static" in self.asked.parts:
                 found["static"] = self._timed("static", self._static)
             if searched:
@@ -83,7 +80,7 @@ class _Run:
         return Proof(
             generation=self._generation(),
             policy_hash=policy_hash(self.site.policy, self.policy_dir),
-            sql_hash=sql_hash(self.project) if "compile" in self.seconds else None,
+            sql_hash=self._sql_hash() if "compile" in self.seconds else None,
             verdicts=tuple(verdict for verdicts in found.values() for verdict in verdicts),
             seconds=self.seconds,
             seed=self.asked.seed,
@@ -114,13 +111,26 @@ class _Run:
 
     @cached_property
     def project(self) -> Project:
+        from orchestration.proof.compiled import compiled_project
+
         return compiled_project(self.site.home, self.site.policy, self.policy_dir)
 
+    def _sql_hash(self) -> str:
+        from orchestration.proof.compiled import sql_hash
+
+        return sql_hash(self.project)
+
     def _static(self) -> Sequence[Verdict]:
+        from orchestration.proof.static import prove_statically
+
         self.say("static     every path from a personal source to what is exposed")
         return prove_statically(self.project, self.site.policy, as_of=self.as_of)
 
     def _twins(self) -> Sequence[Verdict]:
+        from orchestration.proof.twins.prove import SAMPLE as PEOPLE
+        from orchestration.proof.twins.prove import prove_by_twins
+        from orchestration.warehouse.stage import stage_aside
+
         self.say("twins      staging inputs as they are now")
         people = None if self.asked.is_full else PEOPLE
         home, policy, at = self.site.home, self.site.policy, self.site.ledger_at
