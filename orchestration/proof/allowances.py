@@ -39,6 +39,7 @@ class Allowances:
     def __init__(self, policy: Policy) -> None:
         self._places: Sequence[Place] = inventory(policy)
         self._purposes: Mapping[str, str] = {one.name: one.purpose for one in policy.segments.segments}
+        self._last: tuple[str, Place | None] = ("", None)
 
     def of(self, name: str, how: str) -> Allowance:
         """`name`: relative to the home, or below `anchor/`. `how` it was read: the name of a file may hold nothing."""
@@ -52,8 +53,15 @@ class Allowances:
             return self._of_outbox(PurePosixPath(name), how)
         if name.startswith(BUILT):
             return Allowance(frozenset(INSIDE))
-        places = [place for place in self._places if place.pattern.fullmatch(name)]
-        return self._of_place(places[0], how) if len(places) == 1 else NOTHING
+        place = self._place_of(name)
+        return self._of_place(place, how) if place is not None else NOTHING
+
+    def _place_of(self, name: str) -> Place | None:
+        """The only one; asked for the file's every column."""
+        if name != self._last[0]:
+            places = [place for place in self._places if place.pattern.fullmatch(name)]
+            self._last = (name, places[0] if len(places) == 1 else None)
+        return self._last[1]
 
     def _of_place(self, place: Place, how: str) -> Allowance:
         if place.holds == "nothing":

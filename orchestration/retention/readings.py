@@ -14,6 +14,7 @@ import re
 import sqlite3
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
@@ -34,6 +35,7 @@ SQLITE, PARQUET, DUCKDB = b"SQLite format 3\0", b"PAR1", b"DUCK"
 PIECE = 1 << 22
 OVERLAP = 4096  # of two pieces, longer than any form that is looked for
 ROWS = 5_000
+MOST_TOGETHER = 1 << 26  # bytes of small tables that are read together
 MOST_PACKED = 16  # pieces of one gzip member within something else
 Reading = tuple[str, bytes]  # how it was read, and the bytes
 
@@ -42,9 +44,9 @@ class UnreadableError(Exception):
     """What the file is cannot be read through: it is told, and searched as bytes alone."""
 
 
-def readings(home: Home, path: Path) -> Iterator[Reading]:
+def readings(home: Home, path: Path, *, is_read_through: bool = False) -> Iterator[Reading]:
     """Each reading of a file, piece by piece. Raises UnreadableError where it is of a known kind and damaged; its bytes
-    were read by then."""
+    were read by then. What `is_read_through` already, as by `tables_together`, is read as it lies only."""
     yield "name", str(path).encode()
     if path.stat().st_size == 0:
         return
@@ -54,6 +56,8 @@ def readings(home: Home, path: Path) -> Iterator[Reading]:
             yield "bytes", piece
             if not start.startswith(GZIP):
                 yield from (("packed within", part) for part in _members(file, at, piece))
+    if is_read_through:
+        return
     try:
         yield from _inside(home, path, start)
     except (
@@ -199,6 +203,31 @@ def _parquet(path: Path) -> Iterator[Reading]:
     is_small = path.stat().st_size < PIECE  # and so are most: read at once and by one thread they take half the time
     file = pq.ParquetFile(pa.BufferReader(path.read_bytes()) if is_small else path)
     for batch in file.iter_batches(batch_size=1 << 17, use_threads=False):
+        yield from ((f"column {name}", data) for name, data in of_columns(batch))
+
+
+def tables_together(paths: Iterable[Path]) -> Iterator[tuple[list[Path], Iterator[Reading]]]:
+    """Small Parquet files of the same columns, and the columns of all of them together: a lake has thousands, and to
+    read the columns of each takes longer than what is in them. A file that is left out is large, damaged, or another's
+    kind. Raises UnreadableError from the columns, as `readings` does."""
+    waiting: dict[pa.Schema, dict[Path, pa.Table]] = defaultdict(dict)
+    held = 0
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError, RuntimeError, pa.ArrowException):
+            if path.stat().st_size >= PIECE or not (data := path.read_bytes()).startswith(PARQUET):
+                continue
+            table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).replace_schema_metadata(None)
+            waiting[table.schema][path] = table
+            held += table.nbytes
+        if held > MOST_TOGETHER:
+            yield from ((list(tables), _together(tables.values())) for tables in waiting.values())
+            waiting.clear()
+            held = 0
+    yield from ((list(tables), _together(tables.values())) for tables in waiting.values())
+
+
+def _together(tables: Iterable[pa.Table]) -> Iterator[Reading]:
+    for batch in pa.concat_tables(tables).combine_chunks().to_batches():
         yield from ((f"column {name}", data) for name, data in of_columns(batch))
 
 
