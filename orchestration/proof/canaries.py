@@ -11,7 +11,6 @@ import io
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from orchestration.consent.anchoring.anchor import Anchor
 from orchestration.proof.allowances import NOTHING, Allowances
 from orchestration.proof.marked import SAYS, Mark, Marks, marks_of
 from orchestration.proof.verdict import Failure, Verdict
-from orchestration.retention.control import Control, planted
+from orchestration.retention.control import Control, planted, remove_left
 from orchestration.retention.needles import Needles
 from orchestration.retention.readings import Reading, UnreadableError, readings, tables_together
 from orchestration.retention.respond import Site
@@ -67,6 +66,20 @@ class Searched:
             found.append(Verdict("canaries", area, None, files, files - len(hits), failures[:SHOWN]))
         return tuple(found)
 
+    def as_json(self) -> dict[str, Any]:
+        """As the evidence tells it, beside the verdicts."""
+        looked_for = {
+            kind: {"looked_for": number, "known": self.known[kind]} for kind, number in self.looked_for.items()
+        }
+        return {
+            "files": sum(self.files.values()),
+            "bytes": self.bytes,
+            "looked_for": looked_for,
+            "only_bytes": self.unreadable,
+            "not_searched": self.not_searched,
+            "controls": {"planted": self.control_planted, "missed": len(self.control_missed)},
+        }
+
     def _control(self) -> Verdict:
         missed = tuple(
             Failure(
@@ -97,13 +110,11 @@ class CanarySearch:
     def __init__(self, site: Site, *, seed: int, sample: int | None, also: Sequence[Path] = ()) -> None:
         self._site, self._seed, self._sample, self._also = site, seed, sample, also
         self._allowed = Allowances(site.policy)
-        anchor = Anchor(site.home, site.keys, site.ledger_at).folder
-        self._roots = [site.home.root, *([anchor] if anchor.is_dir() else []), *also]
+        self._roots = _roots(site, also)
         self._named: dict[str, Mark] = {}
         self._files: dict[Path, list[Path]] = {}
         self._unsearched: dict[Path, dict[str, str]] = {root: {} for root in self._roots}
         self._planted = planted(site.home, site.keys, self._roots, None)
-        self._is_stopped = False
 
     def __enter__(self) -> CanarySearch:
         self._control = self._planted.__enter__()
@@ -113,10 +124,6 @@ class CanarySearch:
 
     def __exit__(self, *error: Any) -> None:
         self._planted.__exit__(*error)
-
-    def stop(self) -> None:
-        """What runs in another thread ends soon, with CancelledError."""
-        self._is_stopped = True
 
     def run(self, say: Callable[[str], None] = lambda _: None) -> Searched:
         marks: Marks = marks_of(self._site, seed=self._seed, sample=self._sample)
@@ -157,8 +164,6 @@ class CanarySearch:
             if planted and not any("control" in names for names in held.values()):
                 return set()
             clear.update(path for path in paths if path not in planted and not self._wrong(root, path, held))
-            if self._is_stopped:
-                raise CancelledError
         return clear
 
     def _wrong(self, root: Path, path: Path, held: Mapping[str, set[str]]) -> bool:
@@ -189,8 +194,6 @@ class CanarySearch:
             found.files[area] = found.files.get(area, 0) + 1
         try:
             for how, data in self._readings(path, name, is_clear):
-                if self._is_stopped:
-                    raise CancelledError
                 found.bytes += len(data) if how == "bytes" else 0
                 held = needles.found(data)
                 if "control" in held and control.is_found(path, how):
@@ -244,6 +247,16 @@ class CanarySearch:
         )
         temporary = f"{tempfile.gettempdir()}: the system's temporary folder; name it, or a part of it, with --also"
         return [SEALED, OF_SOURCES, *server, temporary, *backups]
+
+
+def remove_controls(site: Site, also: Sequence[Path]) -> None:
+    """Those of a search that was ended."""
+    remove_left(site.home, _roots(site, also))
+
+
+def _roots(site: Site, also: Sequence[Path]) -> list[Path]:
+    anchor = Anchor(site.home, site.keys, site.ledger_at).folder
+    return [site.home.root, *([anchor] if anchor.is_dir() else []), *also]
 
 
 def cells(path: Path) -> Iterator[Reading]:

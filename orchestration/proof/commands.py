@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ import click
 
 from orchestration.consent.options import AS_JSON, opened, print_json
 from orchestration.errors import ExitCode
+from orchestration.proof.verdict import PARTS
 from orchestration.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from orchestration.proof.beside import SearchBeside
     from orchestration.proof.evidence import Proof
     from orchestration.proof.verdict import Part, Verdict
 
@@ -54,8 +57,26 @@ def prove(
     controls are planted beside the data, and the search counts only if it finds each of them.
 
     Each run leaves signed evidence in evidence/proofs/. Exit code 0: all is proved; 6: not."""
+    from orchestration.proof.beside import SearchBeside
+
+    wanted = tuple(part for part in PARTS if part in parts) or PARTS
+    with ExitStack() as stack:
+        # first of all: it imports while this process does
+        beside = stack.enter_context(SearchBeside()) if len(wanted) > 1 and "canaries" in wanted else None
+        return _prove(context, wanted, seed, full, also, as_json, beside)
+
+
+def _prove(
+    context: click.Context,
+    parts: tuple[Part, ...],
+    seed: int,
+    full: bool,
+    also: tuple[Path, ...],
+    as_json: bool,
+    beside: SearchBeside | None,
+) -> int:
     from orchestration.proof.evidence import write_proof
-    from orchestration.proof.prove import ALL, Asked
+    from orchestration.proof.prove import Asked
     from orchestration.proof.prove import prove as run_parts
     from orchestration.retention.respond import Site
 
@@ -68,8 +89,8 @@ def prove(
             click.echo(f"{time.monotonic() - start:6.1f} s  {line}", err=True)
 
     site = Site(at.home, at.policy, at.keys, at.ledger_at)
-    asked = Asked(tuple(part for part in ALL if part in parts) or ALL, seed, full, also)
-    proof = run_parts(site, settings.policy_dir, asked, now=at.now, say=say)
+    asked = Asked(parts, seed, full, also)
+    proof = run_parts(site, settings.policy_dir, asked, now=at.now, say=say, beside=beside)
     path = write_proof(at.home, at.keys, proof, now=at.now)
     if as_json:
         print_json({**proof.as_json(), "evidence": str(path)})

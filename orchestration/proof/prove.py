@@ -1,5 +1,5 @@
 """Runs the parts of the proof that are asked for, on a home as it is and a policy as it is now: static, then twins, and
-beside them the search of files, which looks at other things and mostly works without Python's lock.
+beside them, in a process of its own, the search of files.
 
 Not here: what each part proves (`static.py`, `twins/`, `canaries.py`), and how it is told (`commands.py`)."""
 
@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.policy.loader import policy_hash
-from orchestration.proof.canaries import SAMPLE, CanarySearch
+from orchestration.proof.beside import SearchBeside
 from orchestration.proof.evidence import Proof
-from orchestration.proof.verdict import Part, Verdict
+from orchestration.proof.verdict import PARTS, Part, Verdict
 from orchestration.retention.respond import Site
 from orchestration.warehouse.publish import Published, last_in_force
 
@@ -28,23 +26,31 @@ if TYPE_CHECKING:  # else imported where they are used: the search of files begi
 
 Say = Callable[[str], None]
 Result = TypeVar("Result")
-ALL: tuple[Part, ...] = ("static", "twins", "canaries")
 
 
 @dataclass(frozen=True)
 class Asked:
     """Which parts, from which seed, on a sample or on everybody; further folders for the canaries."""
 
-    parts: tuple[Part, ...] = ALL
+    parts: tuple[Part, ...] = PARTS
     seed: int = 1
     is_full: bool = False
     also: tuple[Path, ...] = ()
 
 
-def prove(site: Site, policy_dir: Path, asked: Asked, *, now: datetime, say: Say = lambda _: None) -> Proof:
-    """Raises AssentError where a part cannot be run at all; what is not proved is a verdict."""
+def prove(
+    site: Site,
+    policy_dir: Path,
+    asked: Asked,
+    *,
+    now: datetime,
+    say: Say = lambda _: None,
+    beside: SearchBeside | None = None,
+) -> Proof:
+    """Raises AssentError where a part cannot be run at all; what is not proved is a verdict. `beside`: the process for
+    the search of files, where it was begun before."""
     with site.home.lock():
-        return _Run(site, policy_dir, asked, now, say).proof()
+        return _Run(site, policy_dir, asked, now, say, beside).proof()
 
 
 @dataclass
@@ -56,26 +62,28 @@ class _Run:
     asked: Asked
     now: datetime
     say: Say
+    beside: SearchBeside | None
     seconds: dict[str, float] = field(default_factory=dict)
     searched: dict[str, Any] = field(default_factory=dict)
-    listed: Event = field(default_factory=Event)  # the search knows its files
 
     def proof(self) -> Proof:
         start = time.monotonic()
         found: dict[Part, Sequence[Verdict]] = {}
         with ExitStack() as stack:
-            searched = self._begin_search(stack) if "canaries" in self.asked.parts else None
+            search = self._begin_search(stack) if self.is_beside else None
             if {"static", "twins"} & {*self.asked.parts}:
                 self.say("project    the policy's models, as dbt compiles them")
                 self._timed("compile", lambda: self.project)  # here, so that no part is charged for it
             if "static" in self.asked.parts:
                 found["static"] = self._timed("static", self._static)
-            if searched:
-                self.listed.wait()  # twins may write beside the files, and are not searched
+            if search:
+                search.wait_for_list()  # twins may write beside the files, and are not searched
             if "twins" in self.asked.parts:
                 found["twins"] = self._timed("twins", self._twins)
-            if searched:
-                found["canaries"] = searched.result()
+            if search:
+                found["canaries"], self.searched, self.seconds["canaries"] = search.result()
+            elif "canaries" in self.asked.parts:
+                found["canaries"] = self._timed("canaries", self._canaries)
         self.seconds["all"] = round(time.monotonic() - start, 3)
         return Proof(
             generation=self._generation(),
@@ -140,30 +148,22 @@ class _Run:
             self.say("twins      worlds that differ only in what is forbidden")
             return prove_by_twins(home, staged, self.project, policy, seed=self.asked.seed, people=people)
 
-    def _begin_search(self, stack: ExitStack) -> Future[Sequence[Verdict]]:
-        """In a thread of its own. Where another part fails it is stopped, and its controls go."""
-        sample = None if self.asked.is_full else SAMPLE
-        search = CanarySearch(self.site, seed=self.asked.seed, sample=sample, also=self.asked.also)
-        thread = stack.enter_context(ThreadPoolExecutor(1))
-        stack.callback(search.stop)
-        return thread.submit(self._timed, "canaries", lambda: self._canaries(search))
+    @property
+    def is_beside(self) -> bool:
+        """Whether there is something for the search of files to work beside."""
+        return "canaries" in self.asked.parts and len(self.asked.parts) > 1
 
-    def _canaries(self, search: CanarySearch) -> Sequence[Verdict]:
-        try:
-            with search:
-                self.listed.set()
-                found = search.run(lambda line: self.say(f"canaries   {line}"))
-        finally:
-            self.listed.set()  # whoever waits must not wait for what failed
-        looked_for = {
-            kind: {"looked_for": number, "known": found.known[kind]} for kind, number in found.looked_for.items()
-        }
-        self.searched = {
-            "files": sum(found.files.values()),
-            "bytes": found.bytes,
-            "looked_for": looked_for,
-            "only_bytes": found.unreadable,
-            "not_searched": found.not_searched,
-            "controls": {"planted": found.control_planted, "missed": len(found.control_missed)},
-        }
+    def _begin_search(self, stack: ExitStack) -> SearchBeside:
+        search = stack.enter_context(self.beside or SearchBeside())
+        self.say("canaries   searching every file, beside the rest")
+        search.begin(self.site, seed=self.asked.seed, is_full=self.asked.is_full, also=self.asked.also)
+        return search
+
+    def _canaries(self) -> Sequence[Verdict]:
+        from orchestration.proof.canaries import SAMPLE, CanarySearch
+
+        sample = None if self.asked.is_full else SAMPLE
+        with CanarySearch(self.site, seed=self.asked.seed, sample=sample, also=self.asked.also) as search:
+            found = search.run(lambda line: self.say(f"canaries   {line}"))
+        self.searched = found.as_json()
         return found.verdicts()

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Part = Literal["static", "twins", "canaries"]
+PARTS: tuple[Part, ...] = ("static", "twins", "canaries")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,14 +49,6 @@ def test_file_that_cannot_be_read_is_not_proved(site: Site, monkeypatch: pytest.
     monkeypatch.setattr(canaries, "readings", read)
     wrong = [verdict for verdict in search(site).verdicts() if not verdict.is_proved]
     assert [(one.relation, one.failures[0].path) for one in wrong] == [("evidence", (NOTE,))]
-
-
-def test_search_that_is_stopped_finds_nothing_and_leaves_nothing(site: Site) -> None:
-    with canaries.CanarySearch(site, seed=1, sample=None) as started:
-        started.stop()
-        with pytest.raises(CancelledError):
-            started.run()
-    assert not [*site.home.root.rglob("assent-control-*")]
 
 
 def test_file_that_comes_later_is_not_searched(site: Site) -> None:

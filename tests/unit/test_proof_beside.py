@@ -1,0 +1,94 @@
+"""The search of files in a process of its own: what it finds, and what becomes of it where it or another part fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestration.errors import AssentError, ExitCode
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.policy.loader import load_policy
+from orchestration.proof.beside import SearchBeside, SearchFailedError
+from orchestration.proof.canaries import CanarySearch
+from orchestration.proof.verdict import are_proved
+from orchestration.retention.respond import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(Home.open(tmp_path / "home", demo_seed=7), load_policy(), Keys.from_seed(7))
+
+
+def controls(site: Site) -> list[Path]:
+    return [*site.home.root.rglob("assent-control-*")]
+
+
+@pytest.mark.parametrize("is_leaked", [False, True])
+def test_it_finds_what_a_search_in_this_process_finds(site: Site, is_leaked: bool) -> None:
+    if is_leaked:
+        (site.home.root / "evidence" / "note.txt").write_bytes(site.keys.master)
+    for _ in range(2):  # the first makes the vault and the registry of a new home
+        with CanarySearch(site, seed=1, sample=None) as search:
+            here = search.run()
+    with SearchBeside() as beside:
+        beside.begin(site, seed=1, is_full=True)
+        beside.wait_for_list()
+        (site.home.root / "evidence" / "later.txt").write_bytes(site.keys.master)
+        verdicts, searched, seconds = beside.result()
+    assert verdicts == here.verdicts()
+    assert searched | {"bytes": 0} == here.as_json() | {"bytes": 0}  # a packed control is longer or shorter
+    assert are_proved(verdicts) is not is_leaked
+    assert seconds > 0 and controls(site) == []
+
+
+@pytest.mark.parametrize("when", ["before it is asked", "while it searches"])
+def test_where_it_is_killed_nothing_is_proved_and_nothing_stays(site: Site, when: str) -> None:
+    beside = SearchBeside()
+    if when == "before it is asked":
+        os.kill(beside._process.pid or 0, signal.SIGKILL)
+        beside._process.join()
+    with pytest.raises(SearchFailedError, match="without a result"), beside:
+        beside.begin(site, seed=1, is_full=True)
+        beside.wait_for_list()
+        os.kill(beside._process.pid or 0, signal.SIGKILL)
+        beside.result()
+    assert controls(site) == []
+
+
+def test_where_another_part_fails_it_ends_and_nothing_stays(site: Site) -> None:
+    with pytest.raises(AssentError, match="another part"), SearchBeside() as beside:
+        beside.begin(site, seed=1, is_full=True)
+        beside.wait_for_list()
+        raise AssentError("another part")
+    assert not beside._process.is_alive() and controls(site) == []
+
+
+def test_its_errors_are_told_as_they_are(site: Site) -> None:
+    site.home.file.unlink()
+    with pytest.raises(SearchFailedError, match="there is no home here") as error, SearchBeside() as beside:
+        beside.begin(site, seed=1, is_full=True)
+        beside.wait_for_list()
+    assert error.value.exit_code == ExitCode.HOME and "assent demo" in error.value.remedy
+
+
+def test_words_of_others_are_not_told(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error that nobody expected may quote a value."""
+    broken = replace(site, policy="+8613800138000")  # type: ignore[arg-type]
+    with pytest.raises(SearchFailedError) as error, SearchBeside() as beside:
+        beside.begin(broken, seed=1, is_full=True)
+        beside.wait_for_list()
+    assert "AttributeError" in str(error.value)
+    said = capfd.readouterr()
+    assert "138" not in said.out + said.err + str(error.value) and "Traceback" not in said.err
+
+
+def test_process_that_nobody_asks_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    with SearchBeside() as beside:
+        pass
+    assert beside._process.exitcode == 0
+    assert capfd.readouterr().err == ""
