@@ -55,7 +55,8 @@ class Marks:
 
 
 def marks_of(site: Site, *, seed: int, sample: int | None) -> Marks:
-    """Of each kind `sample` (None: all), the same for the same seed and home."""
+    """Of each kind `sample` (None: all), of the audience keys of each purpose a third of it; the same for the same seed
+    and home."""
     dice = random.Random(seed)
     with SubjectRegistry(site.home, site.keys) as registry, Vault(site.home, site.keys) as vault:
         points = vault.contact_points_arrow()
@@ -125,8 +126,9 @@ def _published(site: Site, query: str) -> list[tuple[Any, ...]]:
 
 
 def _audiences(dice: random.Random, people: Sequence[tuple[str, str, str]], sample: int | None) -> Iterator[Mark]:
+    most = sample if sample is None else -(-sample // 3)  # these are most of what is looked for
     for purpose in sorted({purpose for _, purpose, _ in people}):
-        for key in _some(dice, [key for _, of, key in people if of == purpose], sample):
+        for key in _some(dice, [key for _, of, key in people if of == purpose], most):
             yield Mark("audience", f"an audience key of {purpose}", frozenset(forms_of_token(key)), purpose)
 
 
