@@ -17,7 +17,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -264,7 +264,6 @@ _KINDS: dict[str, Sequence[Callable[[pa.DataType], bool]]] = {  # in the order i
 }
 
 
-@lru_cache
 def _kind(of: pa.DataType) -> str | None:
     return next((kind for kind, tests in _KINDS.items() if any(test(of) for test in tests)), None)
 

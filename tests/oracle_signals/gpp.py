@@ -149,6 +149,8 @@ def choice(section: int, fields: dict[str, list[int]], code: str) -> str:
     for notice in ("SharingNotice", "ProcessingNotice", *NOTICES.get(name, [])):
         if fields.get(notice) == [2]:
             return "refused"
+    if section == 7 and len(fields["SensitiveDataProcessing"]) == 12 and not name.endswith(("OptOut", "Processing")):
+        return "refused"  # a longer string of this version, cut, has other fields in these bits
     if value == 0:
         return "silent"
     is_an_opt_out = "OptOut" in name or (name == "SensitiveDataProcessing" and section in SENSITIVE_IS_AN_OPT_OUT)

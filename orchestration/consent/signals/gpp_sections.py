@@ -49,12 +49,13 @@ class Layout(NamedTuple):
     gpc: bool = True  # the section has a sub-section for GPC
     headed: bool = False  # the section starts with a header that lists its sub-sections
     sensitive: int = 0  # data activities in a sub-section of their own
+    doubtful: frozenset[str] = frozenset()  # consents that may be other fields of a longer form that was cut: refused
 
 
 OPT_OUTS = frozenset({"SaleOptOut", "SharingOptOut", "TargetedAdvertisingOptOut"})
 
 
-def _national(version: int, sensitive: int, child: int) -> Layout:
+def _national(version: int, sensitive: int, child: int, doubtful: Iterable[str] = ()) -> Layout:
     fields = (
         ("SharingNotice", 1),
         ("SaleOptOutNotice", 1),
@@ -69,7 +70,7 @@ def _national(version: int, sensitive: int, child: int) -> Layout:
         (CHILD, child),
         (PERSONAL, 1),
     )
-    return Layout("usnat", 7, version, _core(fields), OPT_OUTS, frozenset())
+    return Layout("usnat", 7, version, _core(fields), OPT_OUTS, frozenset(), doubtful=frozenset(doubtful))
 
 
 def _california() -> Layout:
@@ -159,7 +160,7 @@ def _headed(name: str, section: int, *, child: bool, gpc: bool, sensitive: int) 
 
 
 LAYOUTS = (
-    _national(1, 12, 2),
+    _national(1, 12, 2, (CHILD, PERSONAL)),  # cut after 60 bits, the next reads as this one
     _national(1, 16, 3),  # so the reference implementation wrote version 2 until it changed the number
     _national(2, 16, 3),
     _california(),

@@ -141,7 +141,8 @@ def _gpc_segment(on: bool) -> str:
 def answers(section: UsSection) -> dict[str, Answer]:
     """`NAME` granted: the section is there and sound. `NAME.gpc` refused where GPC is on.
 
-    An opt-out: 1 refused, 2 and 0 silent. A consent: 1 refused, 2 granted, 0 silent; a disputed one never grants.
+    An opt-out: 1 refused, 2 and 0 silent. A consent: 1 refused, 2 granted, 0 silent; a disputed one never grants, and a
+    doubtful one is refused.
     Refused too is what rests on a notice that was not provided, everything where that is the notice of the processing
     itself, and "did not opt out" of what the notice calls not applicable."""
     layout, fields = section.layout, section.fields
@@ -161,7 +162,7 @@ def answers(section: UsSection) -> dict[str, Answer]:
 
 
 def _answer(layout: Layout, name: str, value: int, notices: set[int]) -> Answer:
-    if 2 in notices or value == 1:
+    if 2 in notices or value == 1 or name in layout.doubtful:
         return "refused"
     if value == 0:
         return "silent"

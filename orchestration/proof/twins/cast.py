@@ -20,10 +20,10 @@ from orchestration.proof.project import Project
 from orchestration.proof.twins.world import World, columns_of
 
 SETTLED = 60  # people of each controller of whom all is permitted: few segments of several conditions have others
-TOUCHPOINTS = 12  # of each identifier at each source; most are left out again. With 24 no more mutants are seen
+TOUCHPOINTS = 24  # of each identifier at each source; most are left out again. With 12 a segment had nobody
 LATE = 4  # of these, of people who agreed again: done just before that
 RENEWED = 3  # days ago, at most, they did
-REMOVED, COPIED = 0.6, 0.1  # of what is forbidden; the rest is changed. What is not there takes no time to compare
+REMOVED, COPIED = 0.5, 0.15  # of what is forbidden; the rest is changed. What is not there takes no time to compare
 _LITERAL = r"'(?:[^'\n]|''){1,40}'"
 _MOST_VALUES = 10
 
@@ -178,7 +178,7 @@ _IDENTIFIERS = """
         row_number() over (partition by person order by is_strong desc, place) = 1 as is_first
     from possible
     where (not is_anonymous or not is_strong) and (place = 1 or not is_anonymous
-        and twin_u('has' || own) < if(is_open, 0.6, 0.4))
+        and (is_open or twin_u('has' || own) < 0.6))
 """
 
 _LINKS = """

@@ -339,6 +339,19 @@ def test_every_answer_is_that_of_the_plain_reader_damaged_or_not(sections: dict[
             assert signal.answers.get(code, "refused") == plain(code), code
 
 
+def test_cut_long_form_of_the_first_version_answers_nothing_freely_by_the_short_one() -> None:
+    """Hypothesis found it: what the short form takes for consents are other fields of the long one."""
+    short, long = (layout for layout in LAYOUTS if (layout.name, layout.version) == ("usnat", 1))
+    quiet = {name: (0,) * count for name, count in long.fields}
+    said = {"Version": (1,), SENSITIVE: (*(0,) * 15, 1), PERSONAL: (1,), "MspaCoveredTransaction": (1,)}
+    whole = UsSection(long, quiet | said)
+    cut = read_section(7, write_section(whole)[:10])
+    assert cut.layout == short and cut.fields[PERSONAL] == (0,)
+    told = gpp_us.answers(cut)
+    assert {told["usnat.known_child.1"], told["usnat.known_child.2"], told["usnat.personal_data"]} == {"refused"}
+    assert prefixes_that_grant_more(gpp.decode, gpp.encode({7: whole})) == []
+
+
 @given(gpp_sections())
 @settings(max_examples=20, deadline=None)
 def test_no_proper_prefix_answers_more_freely_than_the_whole(sections: dict[int, Any]) -> None:
