@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +69,41 @@ def test_where_another_part_fails_it_ends_and_nothing_stays(site: Site) -> None:
         beside.wait_for_list()
         raise AssentError("another part")
     assert not beside._process.is_alive() and controls(site) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from orchestration.home import Home
+from orchestration.identity.keys import Keys
+from orchestration.policy.loader import load_policy
+from orchestration.proof.beside import SearchBeside
+from orchestration.retention.respond import Site
+
+beside = SearchBeside()
+beside.begin(Site(Home.open(Path(sys.argv[1])), load_policy(), Keys.from_seed(7)), seed=1, is_full=True)
+beside.wait_for_list()
+print(beside._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_where_the_process_that_asked_is_killed_it_ends_and_removes_its_controls(site: Site) -> None:
+    asked = subprocess.run([sys.executable, "-c", _KILLED, str(site.home.root)], capture_output=True, text=True)
+    assert asked.returncode == -signal.SIGKILL
+    number, end = int(asked.stdout), time.monotonic() + 60
+    while is_running(number) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not is_running(number)
+    assert controls(site) == [] and "Traceback" not in asked.stderr
+
+
+def is_running(number: int) -> bool:
+    """A zombie, which nobody waits for in a container without an init, is not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_its_errors_are_told_as_they_are(site: Site) -> None:
