@@ -56,6 +56,7 @@ class SearchBeside:
 
             with suppress(AssentError):  # of a home that cannot be read, and had none planted
                 remove_controls(*self._searched)
+        self._searched = None  # left again, after the lock, it must not remove the controls of another search
 
     def begin(self, site: Site, *, seed: int, is_full: bool, also: Sequence[Path] = ()) -> None:
         """Hold the home's lock until the end."""
@@ -126,4 +127,5 @@ def _serve(to: Connection) -> None:
     except (EOFError, BrokenPipeError):
         pass  # nobody is there to be told
     except BaseException as error:
-        to.send(_Failed.of(error))
+        with suppress(OSError):  # else its traceback would tell the words of `error`
+            to.send(_Failed.of(error))

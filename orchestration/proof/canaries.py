@@ -132,9 +132,9 @@ class CanarySearch:
         control = self._control
         forms = {name: mark.forms for name, mark in self._named.items()}
         needles, seen = Needles({**forms, **control.forms}), set[Path]()
+        clear = self._clear(needles, control)
         for root, files in self._files.items():
             say(f"searching {root}")
-            clear = self._clear(root, files, needles, control)
             for path in files:
                 self._look(root, path, needles, control, found, seen, is_clear=path in clear)
             for where, why in self._unsearched[root].items():
@@ -149,22 +149,25 @@ class CanarySearch:
         ]
         return found
 
-    def _clear(self, root: Path, files: Sequence[Path], needles: Needles, control: Control) -> set[Path]:
+    def _clear(self, needles: Needles, control: Control) -> set[Path]:
         """Of small Parquet files, those whose columns hold nothing that may not lie there, as far as all of the same
-        columns tell together. None, where a control among them is not found; what is not here is read by itself."""
-        clear = set[Path]()
-        for paths, columns in tables_together(files):
-            held: dict[str, set[str]] = defaultdict(set)
-            try:
-                for how, data in columns:
-                    held[how] |= needles.found(data)
-            except (UnreadableError, pa.ArrowException):
-                continue
-            planted = control.planted.keys() & set(paths)
-            if planted and not any("control" in names for names in held.values()):
-                return set()
-            clear.update(path for path in paths if path not in planted and not self._wrong(root, path, held))
-        return clear
+        columns tell together. None, where no control is among them, or one is not found; what is not here is read by
+        itself."""
+        clear, controls = set[Path](), 0
+        for root, files in self._files.items():
+            for paths, columns in tables_together(files):
+                held: dict[str, set[str]] = defaultdict(set)
+                try:
+                    for how, data in columns:
+                        held[how] |= needles.found(data)
+                except (UnreadableError, pa.ArrowException):
+                    continue
+                planted = control.planted.keys() & set(paths)
+                if planted and not any("control" in names for names in held.values()):
+                    return set()
+                controls += len(planted)
+                clear.update(path for path in paths if path not in planted and not self._wrong(root, path, held))
+        return clear if controls else set()
 
     def _wrong(self, root: Path, path: Path, held: Mapping[str, set[str]]) -> bool:
         """Whether one of the columns holds what it may not."""

@@ -15,7 +15,7 @@ import sqlite3
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -252,46 +252,30 @@ _OF_BYTES = (
     pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary,
 )  # fmt: skip
 _OF_NOBODY = (pa.types.is_boolean, pa.types.is_temporal, pa.types.is_null)
-_KINDS: dict[str, Sequence[Callable[[pa.DataType], bool]]] = {  # in the order in which they are tried
-    "dictionary": (pa.types.is_dictionary,),
-    "struct": (pa.types.is_struct,),
-    "map": (pa.types.is_map,),
-    "list": (pa.types.is_nested,),
-    "whole": (pa.types.is_integer, pa.types.is_decimal),
-    "floating": (pa.types.is_floating,),
-    "bytes": _OF_BYTES,
-    "nobody": _OF_NOBODY,
-}
-
-
-def _kind(of: pa.DataType) -> str | None:
-    return next((kind for kind, tests in _KINDS.items() if any(test(of) for test in tests)), None)
 
 
 def _values(column: pa.Array) -> Iterator[bytes]:
-    match _kind(column.type):
-        case "bytes":
-            distinct = column.cast(pa.binary()).unique()
-            present = distinct.drop_null() if distinct.null_count else distinct
-            if len(present) > 1000:
-                one_list = pa.ListArray.from_arrays(pa.array([0, len(present)], pa.int32()), present)
-                yield pc.binary_join(one_list, b"\0")[0].as_buffer().to_pybytes()
-            elif len(present):  # a tenth of the time, and there are ten thousands of small ones
-                yield b"\0".join(present.to_pylist())
-        case "whole":
-            yield from _values(pc.cast(column.unique(), pa.string()))
-        case "floating":  # whole numbers that pandas holds so, for what is absent
-            yield from _values(pc.cast(pc.cast(column.unique(), pa.float64()), pa.decimal128(38, 3), safe=False))
-        case "dictionary":
-            yield from _values(column.dictionary)
-        case "struct":
-            for part in column.flatten():
-                yield from _values(part)
-        case "map":
-            yield from (data for part in (column.keys, column.items) for data in _values(part))
-        case "list":
-            yield from _values(column.flatten())
-        case "nobody":
-            return
-        case _:
-            raise UnreadableError(f"a column of type {column.type} is not read")
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _values(column.dictionary)
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from _values(part)
+    elif pa.types.is_map(kind):
+        yield from (data for part in (column.keys, column.items) for data in _values(part))
+    elif pa.types.is_nested(kind):
+        yield from _values(column.flatten())
+    elif pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        yield from _values(pc.cast(column.unique(), pa.string()))
+    elif pa.types.is_floating(kind):  # whole numbers that pandas holds so, for what is absent
+        yield from _values(pc.cast(pc.cast(column.unique(), pa.float64()), pa.decimal128(38, 3), safe=False))
+    elif any(is_kind(kind) for is_kind in _OF_BYTES):
+        distinct = column.cast(pa.binary()).unique()
+        present = distinct.drop_null() if distinct.null_count else distinct
+        if len(present) > 1000:
+            one_list = pa.ListArray.from_arrays(pa.array([0, len(present)], pa.int32()), present)
+            yield pc.binary_join(one_list, b"\0")[0].as_buffer().to_pybytes()
+        elif len(present):  # a tenth of the time, and there are ten thousands of small ones
+            yield b"\0".join(present.to_pylist())
+    elif not any(is_kind(kind) for is_kind in _OF_NOBODY):
+        raise UnreadableError(f"a column of type {kind} is not read")

@@ -16,7 +16,7 @@ from orchestration.errors import AssentError, ExitCode
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
-from orchestration.proof.beside import SearchBeside, SearchFailedError
+from orchestration.proof.beside import SearchBeside, SearchFailedError, _serve
 from orchestration.proof.canaries import CanarySearch
 from orchestration.proof.verdict import are_proved
 from orchestration.retention.respond import Site
@@ -123,6 +123,20 @@ def test_words_of_others_are_not_told(site: Site, capfd: pytest.CaptureFixture[s
     assert "AttributeError" in str(error.value)
     said = capfd.readouterr()
     assert "138" not in said.out + said.err + str(error.value) and "Traceback" not in said.err
+
+
+def test_words_of_others_are_not_told_where_nobody_listens_any_more(site: Site) -> None:
+    """A traceback of the broken pipe would quote the error that was to be sent."""
+
+    class Gone:
+        def recv(self) -> object:
+            return replace(site, policy="+8613800138000"), 1, True, ()  # type: ignore[arg-type]
+
+        def send(self, _: object) -> None:
+            raise BrokenPipeError
+
+    _serve(Gone())  # type: ignore[arg-type]
+    assert controls(site) == []
 
 
 def test_process_that_nobody_asks_ends(capfd: pytest.CaptureFixture[str]) -> None:
