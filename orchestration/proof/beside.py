@@ -34,7 +34,7 @@ class SearchBeside:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of this process hold
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, gc.get_threshold()), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is seen here
         self._searched: tuple[Site, Sequence[Path]] | None = None
@@ -110,17 +110,17 @@ def _ended() -> SearchFailedError:
     )
 
 
-def _serve(to: Connection) -> None:
+def _serve(to: Connection, threshold: tuple[int, int, int]) -> None:
     """The process: one request, a word when the files are listed, and the result or what went wrong."""
-    gc.set_threshold(100_000, 20, 50)  # as `cli.py` does
+    gc.set_threshold(*threshold)  # as the process that asks
     try:
         from orchestration.home import Home
-        from orchestration.proof.canaries import SAMPLE, CanarySearch
+        from orchestration.proof.canaries import CanarySearch
 
         site, seed, is_full, also = to.recv()
         Home.open(site.home.root, create=False)  # for what it sets: the umask, and that there is no core dump
         start = time.monotonic()
-        with CanarySearch(site, seed=seed, sample=None if is_full else SAMPLE, also=also) as search:
+        with CanarySearch(site, seed=seed, is_full=is_full, also=also) as search:
             to.send(None)
             found = search.run()
         to.send((found.verdicts(), found.as_json(), round(time.monotonic() - start, 3)))

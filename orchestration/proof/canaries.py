@@ -107,8 +107,9 @@ class CanarySearch:
     """One search of a home, its anchor and further folders (`also`). To enter it plants the controls and lists the
     files: what comes later is not searched, so that something else may work beside it. Hold the home's lock."""
 
-    def __init__(self, site: Site, *, seed: int, sample: int | None, also: Sequence[Path] = ()) -> None:
-        self._site, self._seed, self._sample, self._also = site, seed, sample, also
+    def __init__(self, site: Site, *, seed: int, is_full: bool, also: Sequence[Path] = ()) -> None:
+        self._site, self._seed, self._also = site, seed, also
+        self._sample = None if is_full else SAMPLE
         self._allowed = Allowances(site.policy)
         self._roots = _roots(site, also)
         self._named: dict[str, Mark] = {}

@@ -160,10 +160,10 @@ class _Run:
         return search
 
     def _canaries(self) -> Sequence[Verdict]:
-        from orchestration.proof.canaries import SAMPLE, CanarySearch
+        from orchestration.proof.canaries import CanarySearch
 
-        sample = None if self.asked.is_full else SAMPLE
-        with CanarySearch(self.site, seed=self.asked.seed, sample=sample, also=self.asked.also) as search:
+        asked = self.asked
+        with CanarySearch(self.site, seed=asked.seed, is_full=asked.is_full, also=asked.also) as search:
             found = search.run(lambda line: self.say(f"canaries   {line}"))
         self.searched = found.as_json()
         return found.verdicts()

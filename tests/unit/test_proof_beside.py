@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -36,7 +37,7 @@ def test_it_finds_what_a_search_in_this_process_finds(site: Site, is_leaked: boo
     if is_leaked:
         (site.home.root / "evidence" / "note.txt").write_bytes(site.keys.master)
     for _ in range(2):  # the first makes the vault and the registry of a new home
-        with CanarySearch(site, seed=1, sample=None) as search:
+        with CanarySearch(site, seed=1, is_full=True) as search:
             here = search.run()
     with SearchBeside() as beside:
         beside.begin(site, seed=1, is_full=True)
@@ -135,7 +136,7 @@ def test_words_of_others_are_not_told_where_nobody_listens_any_more(site: Site) 
         def send(self, _: object) -> None:
             raise BrokenPipeError
 
-    _serve(Gone())  # type: ignore[arg-type]
+    _serve(Gone(), gc.get_threshold())  # type: ignore[arg-type]
     assert controls(site) == []
 
 

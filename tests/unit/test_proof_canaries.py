@@ -31,7 +31,7 @@ def site(tmp_path: Path) -> Site:
 
 
 def search(site: Site) -> canaries.Searched:
-    with canaries.CanarySearch(site, seed=1, sample=None) as started:
+    with canaries.CanarySearch(site, seed=1, is_full=True) as started:
         return started.run()
 
 
@@ -53,7 +53,7 @@ def test_file_that_cannot_be_read_is_not_proved(site: Site, monkeypatch: pytest.
 
 def test_file_that_comes_later_is_not_searched(site: Site) -> None:
     """What works beside the search may write: it is no part of the home that was to be searched."""
-    with canaries.CanarySearch(site, seed=1, sample=None) as started:
+    with canaries.CanarySearch(site, seed=1, is_full=True) as started:
         before = sum(started.run().files.values())
         (site.home.root / "evidence" / "later.json").write_bytes(site.keys.master)
         assert sum(started.run().files.values()) == before
