@@ -5,8 +5,10 @@ Not here: the search (`canaries.py`)."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 import multiprocessing
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,9 +34,13 @@ class SearchBeside:
     """One search, of one home. As a context manager it leaves no process behind, and no control."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of this process hold
+        is_fork = _is_alone()
+        context = multiprocessing.get_context("fork" if is_fork else "spawn")
+        if is_fork:
+            _import_for_both()
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, gc.get_threshold()), daemon=True)
+        arguments = (theirs, gc.get_threshold(), self._ours if is_fork else None)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # so that its end is seen here
         self._searched: tuple[Site, Sequence[Path]] | None = None
@@ -110,9 +116,34 @@ def _ended() -> SearchFailedError:
     )
 
 
-def _serve(to: Connection, threshold: tuple[int, int, int]) -> None:
-    """The process: one request, a word when the files are listed, and the result or what went wrong."""
+def _is_alone() -> bool:
+    """Whether this process can be forked: what it has imported is there at once, but a lock that another thread holds
+    would be held for ever. The thread of Arrow's jemalloc lets go of its own before a fork."""
+    if sys.platform != "linux":
+        return False
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    return len([name for name in names if name != "jemalloc_bg_thd"]) == 1
+
+
+def _import_for_both() -> None:
+    """What both processes need, but DuckDB, which starts a thread of its own."""
+    import pandas  # noqa: F401
+    import phonenumbers  # noqa: F401
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
+
+    import orchestration.consent.database.store
+    import orchestration.identity.master
+    import orchestration.policy.loader  # noqa: F401
+
+
+def _serve(to: Connection, threshold: tuple[int, int, int], other_end: Connection | None = None) -> None:
+    """The process: one request, a word when the files are listed, and the result or what went wrong. `other_end`: what
+    a fork has of the pipe's other end, which would keep it from seeing that nobody asks any more."""
+    if other_end is not None:
+        other_end.close()
     gc.set_threshold(*threshold)  # as the process that asks
+    atexit.register(gc.freeze)
     try:
         from orchestration.home import Home
         from orchestration.proof.canaries import CanarySearch

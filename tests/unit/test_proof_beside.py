@@ -72,31 +72,71 @@ def test_where_another_part_fails_it_ends_and_nothing_stays(site: Site) -> None:
     assert not beside._process.is_alive() and controls(site) == []
 
 
-_KILLED = """
+_BEGUN = """
 import os, signal, sys
 from pathlib import Path
+if sys.argv[2] == "threads":
+    import duckdb
+from orchestration.proof.beside import SearchBeside
+
+beside = SearchBeside()  # before the rest, as the command does
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
-from orchestration.proof.beside import SearchBeside
+from orchestration.proof.verdict import are_proved
 from orchestration.retention.respond import Site
 
-beside = SearchBeside()
-beside.begin(Site(Home.open(Path(sys.argv[1])), load_policy(), Keys.from_seed(7)), seed=1, is_full=True)
-beside.wait_for_list()
-print(beside._process.pid, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+with beside:
+    print(type(beside._process).__name__, beside._process.pid, flush=True)
+    if sys.argv[3] == "killed before it asked":
+        os.kill(os.getpid(), signal.SIGKILL)
+    beside.begin(Site(Home.open(Path(sys.argv[1])), load_policy(), Keys.from_seed(7)), seed=1, is_full=True)
+    beside.wait_for_list()
+    if sys.argv[3] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    verdicts, _, _ = beside.result()
+    print(are_proved(verdicts))
 """
+WAYS = {"none": "ForkProcess" if sys.platform == "linux" else "SpawnProcess", "threads": "SpawnProcess"}
 
 
-def test_where_the_process_that_asked_is_killed_it_ends_and_removes_its_controls(site: Site) -> None:
-    asked = subprocess.run([sys.executable, "-c", _KILLED, str(site.home.root)], capture_output=True, text=True)
-    assert asked.returncode == -signal.SIGKILL
-    number, end = int(asked.stdout), time.monotonic() + 60
-    while is_running(number) and time.monotonic() < end:
+def begun(site: Site, threads: str, end: str) -> tuple[int, int, list[str]]:
+    """Exit code, number of the search's process, and what was printed after it, by a process that is like a command."""
+    command = [sys.executable, "-c", _BEGUN, str(site.home.root), threads, end]
+    out, err = site.home.root.with_name("out"), site.home.root.with_name("err")  # of pipes a search that stays has hold
+    with out.open("w") as stdout, err.open("w") as stderr:
+        done = subprocess.run(
+            command, stdout=stdout, stderr=stderr, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, check=False
+        )
+    way, number, *rest = out.read_text().split()
+    assert way == WAYS[threads] and err.read_text() == ""
+    return done.returncode, int(number), rest
+
+
+@pytest.mark.parametrize("threads", WAYS)
+@pytest.mark.parametrize("is_leaked", [False, True])
+def test_it_is_forked_where_there_are_no_threads_and_finds_the_same(site: Site, threads: str, is_leaked: bool) -> None:
+    if is_leaked:
+        (site.home.root / "evidence" / "note.txt").write_bytes(site.keys.master)
+    code, number, rest = begun(site, threads, "waited")
+    assert (code, rest) == (0, [str(not is_leaked)])
+    assert not is_running(number) and controls(site) == []
+
+
+@pytest.mark.parametrize("threads", WAYS)
+@pytest.mark.parametrize("end", ["killed", "killed before it asked"])
+def test_where_the_process_that_asked_is_killed_it_ends_and_removes_its_controls(
+    site: Site, threads: str, end: str
+) -> None:
+    code, number, _ = begun(site, threads, end)
+    assert code == -signal.SIGKILL
+    last = time.monotonic() + 60
+    while is_running(number) and time.monotonic() < last:
         time.sleep(0.1)
-    assert not is_running(number)
-    assert controls(site) == [] and "Traceback" not in asked.stderr
+    if is_running(number):
+        os.kill(number, signal.SIGKILL)
+        pytest.fail("it is still there")
+    assert controls(site) == []
 
 
 def is_running(number: int) -> bool:
