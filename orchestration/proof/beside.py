@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ class SearchBeside:
 
     def __init__(self) -> None:
         is_fork = _is_alone()
-        context = multiprocessing.get_context("fork" if is_fork else "spawn")
+        context: ForkContext | SpawnContext
+        context = multiprocessing.get_context("fork") if is_fork else multiprocessing.get_context("spawn")
         if is_fork:
             _import_for_both()
         self._ours, theirs = context.Pipe()
