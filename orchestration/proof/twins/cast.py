@@ -17,7 +17,7 @@ from orchestration.ingestion.contracts import kept_fields, lake_column
 from orchestration.ingestion.quoting import ident
 from orchestration.policy.schema import Policy, Source
 from orchestration.proof.project import Project
-from orchestration.proof.twins.world import World, columns_of
+from orchestration.proof.twins.world import World
 
 SETTLED = 60  # people of each controller of whom all is permitted: few segments of several conditions have others
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again. With 12 a segment had nobody
@@ -67,7 +67,7 @@ def _make_pools(world: World, policy: Policy, project: Project) -> None:
     listed = [(v.field, v.value) for v in policy.minimisation.sensitive_values]
     for source in policy.sources.sources:
         lists: dict[str, list[str]] = {}
-        for name, kind in columns_of(con, world.name, f"lake.{source.name}").items():
+        for name, kind in world.columns(f"lake.{source.name}").items():
             if kind != "VARCHAR":
                 continue
             found = con.execute(
@@ -352,7 +352,7 @@ _CONTACTS = """
 
 def _touchpoints(world: World, policy: Policy, source: Source) -> str:
     """What they did at a source: mostly lately, some of it long ago; now and then nobody's, unknown, or sensitive."""
-    columns = columns_of(world.con, world.name, f"lake.{source.name}")
+    columns = world.columns(f"lake.{source.name}")
     kept = {lake_column(field, rule)[0] for field, rule in kept_fields(policy, source)}
     kinds = ", ".join(f"('{k}', '{i}')" for k, i in sorted({(x.kind, x.issuer) for x in source.identifiers}))
     controllers = ", ".join(f"'{name}'" for name in sorted(controllers_of(source)))

@@ -16,7 +16,7 @@ from orchestration.proof.twins.alternatives import WHAT, Alternatives, Words
 from orchestration.proof.twins.cast import pool_of
 from orchestration.proof.twins.forbidden import HIDDEN, WHOLE, Audience, tell_forbidden
 from orchestration.proof.twins.sample import NODES, personal_tables, staged_tables
-from orchestration.proof.twins.world import DERIVED, World, columns_of, quoted
+from orchestration.proof.twins.world import DERIVED, World, quoted
 
 Done = Literal["changed", "moved", "renamed", "removed", "added"]
 TOUCHPOINT_KINDS = (*WHOLE, "ended", *HIDDEN)
@@ -51,7 +51,7 @@ class Twins:
     @cached_property
     def columns(self) -> dict[str, Mapping[str, str]]:
         """Of each table with rows about people."""
-        return {table: columns_of(self.base.con, self.base.name, table) for table in personal_tables(self.policy)}
+        return {table: self.base.columns(table) for table in personal_tables(self.policy)}
 
     def changes(self) -> list[Change]:
         """Every one, in the order in which they are told."""

@@ -15,7 +15,7 @@ import duckdb
 from orchestration.ingestion.quoting import ident, text
 from orchestration.proof.project import Project
 from orchestration.proof.twins.forbidden import Audience
-from orchestration.proof.twins.world import World, columns_of, quoted
+from orchestration.proof.twins.world import World
 
 # What must hold of a twin: the same rows; nobody new, where it has more that may take people away.
 Rule = Literal["same", "nobody gained"]
@@ -38,7 +38,7 @@ class Exposed:
 
     def query(self, world: World) -> str:
         """SQL of what is exposed in a world. Raises duckdb.Error where the relation is not what exports read."""
-        columns = columns_of(world.con, world.name, self.relation)
+        columns = world.columns(self.relation)
         if self.relation != ACTIVATIONS:
             chosen = [ident(name) for name in columns]
         else:
@@ -48,11 +48,11 @@ class Exposed:
         conditions = [f"segment is distinct from {text(other)}" for other in self.others]
         conditions += [f"channel = {text(self.channel)}"] if self.channel else []
         where = " where " + " and ".join(conditions) if conditions else ""
-        return f"select {', '.join(chosen)} from {quoted(world.name, self.relation)}{where}"
+        return f"select {', '.join(chosen)} from {world.place_of(self.relation)}{where}"
 
     def keys(self, world: World) -> str:
         """SQL of who is exposed. Of activations, those who may leave."""
-        columns = columns_of(world.con, world.name, self.relation)
+        columns = world.columns(self.relation)
         names = [name for name in ("segment", "destination", KEY) if name in columns]
         where = " where reason is null" if self.relation == ACTIVATIONS else ""
         return f"select distinct {', '.join(names) or '*'} from ({self.query(world)}){where}"
@@ -83,10 +83,10 @@ def newcomers(base: World, twin: World, exposed: Exposed, touched: str | None) -
 
 def _identified(world: World, exposed: Exposed) -> str | None:
     """SQL of who is exposed where, by each identifier of theirs; none where the models do not say whose a key is."""
-    columns = columns_of(world.con, world.name, exposed.relation)
+    columns = world.columns(exposed.relation)
     if KEY not in columns or not all(name in world.versions for name in IDENTIFIED):
         return None
-    keys, identifiers = (quoted(world.name, name) for name in IDENTIFIED)
+    keys, identifiers = (world.place_of(name) for name in IDENTIFIED)
     place = " || '/' || ".join(name for name in ("segment", "destination") if name in columns) or "''"
     return (
         f"select {place} as place, e.{KEY} as key, i.token from ({exposed.keys(world)}) as e "
@@ -152,7 +152,7 @@ def _only_in(con: duckdb.DuckDBPyConnection, these: str, those: str, minus: str 
 
 def _columns(con: duckdb.DuckDBPyConnection, base: World, exposed: Exposed, before: str, after: str) -> tuple[str, ...]:
     """The columns that differ for people who are in both worlds."""
-    columns = columns_of(con, base.name, exposed.relation)
+    columns = base.columns(exposed.relation)
     keys = [name for name in ("segment", "destination", KEY) if name in columns]
     if KEY not in keys:
         return ()

@@ -12,7 +12,7 @@ import duckdb
 
 from orchestration.ingestion.quoting import text
 from orchestration.policy.schema import Policy
-from orchestration.proof.twins.world import World, columns_of
+from orchestration.proof.twins.world import World
 
 # What may be wrong with a touchpoint, in the order in which it is looked for; the words end "… of people who".
 KINDS = {
@@ -235,7 +235,7 @@ _STATES = """
 
 
 def _touches(world: World, policy: Policy, place: str) -> str:
-    names = columns_of(world.con, world.name, f"lake.{place}")
+    names = world.columns(f"lake.{place}")
     texts = [f't."{name}"' for name, kind in names.items() if kind == "VARCHAR" and not name.endswith("_token")]
     rules = policy.minimisation.sensitive_values
     listed = [is_listed(f't."{rule.field}"', rule.value) for rule in rules if rule.field in names]

@@ -14,7 +14,7 @@ from orchestration.proof.twins.alternatives import Alternatives, Words
 from orchestration.proof.twins.changes import Change
 from orchestration.proof.twins.forbidden import Audience
 from orchestration.proof.twins.sample import staged_tables
-from orchestration.proof.twins.world import DERIVED, World, columns_of, quoted
+from orchestration.proof.twins.world import DERIVED, World, quoted
 
 DENIALS = (
     Change("denial", "added", "ledger.consent_events"),
@@ -118,7 +118,7 @@ def contact_changes(base: World) -> list[Change]:
         *(
             Change("contact", "changed", table, column)
             for table, names in (_ACTIVITY | _PERMISSIONS).items()
-            for column in columns_of(base.con, base.name, table)
+            for column in base.columns(table)
             if column in names
         ),
     ]
@@ -173,7 +173,7 @@ def _reached(
 ) -> str:
     alternatives = Alternatives(policy, min(asked, key=lambda audience: audience.name), table, words)
     values = []
-    for column, sql_type in columns_of(base.con, base.name, table).items():
+    for column, sql_type in base.columns(table).items():
         other = alternatives.changed("stranger", column, sql_type)
         is_chosen = Change("contact", "changed", table, column) in chosen
         values.append(

@@ -115,7 +115,7 @@ def _choose(con: duckdb.DuckDBPyConnection, source: str, policy: Policy, seed: i
 
 
 def _rows(con: duckdb.DuckDBPyConnection, source: str, table: str, is_sampled: bool) -> str:
-    columns = columns_of(con, source, table)
+    columns = columns_of(con, quoted(source, table))
     values = ", ".join(_value(name, kind) for name, kind in columns.items())
     query = f"select {values} from {quoted(source, table)}"
     nodes = [name for name in NODES if name in columns]
@@ -151,7 +151,7 @@ def label_people(con: duckdb.DuckDBPyConnection, world: World, policy: Policy) -
     (every identifier that anything names). Controllers are not told apart: who is one of these is nobody else."""
     named = []
     for table in personal_tables(policy):
-        columns = columns_of(con, world.name, table)
+        columns = world.columns(table)
         for node in (name for name in NODES if name in columns):
             end = node.removeprefix("subject_").removeprefix("token")
             prefix = "subject_" if node.startswith("subject_") else ""

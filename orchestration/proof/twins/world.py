@@ -15,6 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 import duckdb
 
 from orchestration.identity.resolve import resolve
+from orchestration.ingestion.quoting import text
 from orchestration.proof.project import Project
 
 BASE = "base"
@@ -103,13 +104,15 @@ def _unqualified(match: re.Match[str], project: Project) -> str:
 
 @dataclass
 class World:
-    """One database. `versions` say what each of its tables is: equal versions, equal content."""
+    """One database. `versions` say what each of its tables is: equal versions, equal content. What a world shares with
+    the one that it is compared with is not in it: its names are looked up there."""
 
     con: duckdb.DuckDBPyConnection
     name: str
     base: World | None = None
     versions: dict[str, str] = field(default_factory=dict)
-    is_view: dict[str, bool] = field(default_factory=dict)
+    own: set[str] = field(default_factory=set)
+    schemas: tuple[str, ...] = ("main",)
     writes: int = 0
     digests: dict[tuple[str | None, str], Digest] = field(default_factory=dict)
 
@@ -121,13 +124,15 @@ class World:
 
     def open(self, schemas: Iterable[str]) -> World:
         self.con.execute(f"attach ':memory:' as \"{self.name}\"")
-        for schema in sorted(set(schemas)):
+        self.schemas = ("main", *sorted(set(schemas) - {"main"}))
+        for schema in self.schemas:
             self.con.execute(f'create schema if not exists "{self.name}"."{schema}"')
         return self
 
     def use(self) -> None:
-        """Names without a database are this world's from here on."""
-        self.con.execute(f'use "{self.name}"')
+        """Names without a database are this world's from here on, or else those of the world that it shares with."""
+        path = [f'"{world.name}"."{schema}"' for world in (self, self.base) if world for schema in world.schemas]
+        self.con.execute(f"set search_path = {text(','.join(path))}")
 
     def close(self) -> None:
         self.con.execute("use memory")
@@ -135,7 +140,7 @@ class World:
 
     def write(self, table: str, query: str) -> None:
         """Makes an input table of the rows of `query`."""
-        self._replace(table, query, is_view=False)
+        self._replace(table, query)
         self.writes += 1
         self.versions[table] = f"{self.name}:{table}:{self.writes}"
 
@@ -159,7 +164,8 @@ class World:
         is_read = table.startswith(("lake.", "ledger.")) or table == "identity.links"
         if not is_read or self.versions[table] == self.origin.versions.get(table):
             return False
-        names = [name for name in NAMING if name in columns_of(self.con, self.name, table)]
+        columns = self.columns(table)
+        names = [name for name in NAMING if name in columns]
         if table in ("identity.links", "ledger.statuses") or not names:
             return True
         chosen = f"distinct {', '.join(names)}"
@@ -167,7 +173,9 @@ class World:
 
     def share(self, table: str) -> None:
         """The table is what it is in the world that this one is compared with."""
-        self._replace(table, f"select * from {quoted(self.origin.name, table)}", is_view=True)
+        if table in self.own:
+            self.con.execute(f"drop table {quoted(self.name, table)}")
+            self.own.remove(table)
         self.versions[table] = self.origin.versions[table]
 
     def run(self, plan: Plan) -> None:
@@ -186,7 +194,7 @@ class World:
                 self.share(model.name)
                 continue
             try:
-                self._replace(model.name, model.sql, is_view=False)
+                self._replace(model.name, model.sql)
             except duckdb.Error:
                 self._fail(model, failed)
             else:
@@ -202,13 +210,17 @@ class World:
         parts = [model.sql, *(self.versions.get(read, f"no {read}") for read in model.reads)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def _replace(self, table: str, query: str, *, is_view: bool) -> None:
-        name = quoted(self.name, table)
-        if self.is_view.get(table, is_view) != is_view:
-            self.con.execute(f"drop {'view' if self.is_view[table] else 'table'} {name}")
-        kind = "view" if is_view else "table"
-        self.con.execute(f"create or replace {kind} {name} as {query}")
-        self.is_view[table] = is_view
+    def _replace(self, table: str, query: str) -> None:
+        self.con.execute(f"create or replace table {quoted(self.name, table)} as {query}")
+        self.own.add(table)
+
+    def place_of(self, table: str) -> str:
+        """The table, as SQL, wherever it lies."""
+        return quoted(self.name if self.base is None or table in self.own else self.base.name, table)
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """Column → DuckDB type, in order."""
+        return columns_of(self.con, self.place_of(table))
 
     def differs(self, table: str) -> bool:
         """Whether a table has other rows than in the world that this one is compared with."""
@@ -217,7 +229,7 @@ class World:
         return self._digest_of(table, "*") != self.origin._digest_of(table, "*")
 
     def _digest_of(self, table: str, chosen: str) -> Digest:
-        return self.digest(table, f"select {chosen} from {quoted(self.name, table)}")
+        return self.digest(table, f"select {chosen} from {self.place_of(table)}")
 
     def digest(self, table: str, query: str) -> Digest:
         """Of the rows of a query that reads this table alone: the same for the same rows in whatever order; for others
@@ -236,6 +248,6 @@ def quoted(database: str, table: str) -> str:
     return f'"{database}"."{schema}"."{name}"'
 
 
-def columns_of(con: duckdb.DuckDBPyConnection, database: str, table: str) -> Mapping[str, str]:
+def columns_of(con: duckdb.DuckDBPyConnection, place: str) -> Mapping[str, str]:
     """Column → DuckDB type, in order."""
-    return {row[0]: row[1] for row in con.execute(f"describe {quoted(database, table)}").fetchall()}
+    return {row[0]: row[1] for row in con.execute(f"describe {place}").fetchall()}
