@@ -61,7 +61,8 @@ def audiences(con: duckdb.DuckDBPyConnection) -> list[Audience]:
 
 def tell_states(world: World, policy: Policy) -> None:
     """Makes `twin_states` (controller, purpose, category, person: since when anything may have permitted it, and
-    whether anything may at T) and `twin_touches` (every touchpoint with what policy says of it)."""
+    whether anything may at T), `twin_touches` (every touchpoint with what policy says of it), and of both what no
+    audience decides."""
     con = world.con
     world.use()
     con.execute(_EVIDENCE)
@@ -70,6 +71,7 @@ def tell_states(world: World, policy: Policy) -> None:
     con.execute("create or replace table twin_touches as " + " union all ".join(
         _touches(world, policy, source.name) for source in policy.sources.sources
     ))  # fmt: skip
+    con.execute(_STAGES)
 
 
 # Of whom everything is held back at a controller: each identifier has a status that blocks and that nothing lifted, or
@@ -265,36 +267,38 @@ def tell_forbidden(con: duckdb.DuckDBPyConnection, audience: Audience) -> None:
     )
 
 
+# The stages to which a person had not agreed by then, or does not any more. And a touchpoint with what it is, and one
+# that may be sensitive with that too: what permits either permits it.
+_STAGES = """
+    create or replace table twin_agreed as
+    select controller, purpose, person, min(permit_from) as permit_from, bool_or(is_in_force) as is_in_force
+    from twin_states group by controller, purpose, person;
+
+    create or replace table twin_unstaged as
+    select t.place, t.row_id, list(g.stage order by g.stage) as stages
+    from twin_touches as t
+    cross join policy.stages as g
+    left join twin_agreed as s on t.person = s.person and t.controller = s.controller and g.purpose = s.purpose
+    where g.purpose is not null and (not coalesce(s.is_in_force, false) or t.occurred_at < s.permit_from)
+    group by t.place, t.row_id;
+
+    create or replace table twin_aspects as
+    select place, row_id, person, occurred_at, category from twin_touches
+    union all
+    select place, row_id, person, occurred_at, 'sensitive' as category from twin_touches where may_be_sensitive
+"""
+
 _FORBIDDEN = """
     create or replace temp table twin_forbidden as
     with listed as (
         select category, case when bool_and(retention_days is not null) then max(retention_days) end as days
         from policy.scopes where controller = $controller and purpose = $purpose group by category
     ),
-    -- the stages to which a person had not agreed by then, or does not any more
-    agreed as (
-        select controller, purpose, person, min(permit_from) as permit_from, bool_or(is_in_force) as is_in_force
-        from twin_states group by controller, purpose, person
-    ),
-    unstaged as (
-        select t.place, t.row_id, list(g.stage order by g.stage) as stages
-        from twin_touches as t
-        cross join policy.stages as g
-        left join agreed as s on t.person = s.person and t.controller = s.controller and g.purpose = s.purpose
-        where g.purpose is not null and (not coalesce(s.is_in_force, false) or t.occurred_at < s.permit_from)
-        group by t.place, t.row_id
-    ),
     people as (
         select r.person, coalesce(a.is_in_force, false) as is_in_force
         from twin_records as r
-        left join agreed as a on r.person = a.person and r.controller = a.controller and r.purpose = a.purpose
+        left join twin_agreed as a on r.person = a.person and r.controller = a.controller and r.purpose = a.purpose
         where r.controller = $controller and r.purpose = $purpose
-    ),
-    -- a touchpoint with what it is, and one that may be sensitive with that too; what permits either permits it
-    aspects as (
-        select place, row_id, person, occurred_at, category from twin_touches
-        union all
-        select place, row_id, person, occurred_at, 'sensitive' as category from twin_touches where may_be_sensitive
     ),
     judged as (
         select
@@ -307,7 +311,7 @@ _FORBIDDEN = """
             bool_and(
                 l.category is null or coalesce(a.occurred_at < b.as_of - to_days(l.days::integer), false)
             ) as is_old
-        from meta.builds as b, aspects as a
+        from meta.builds as b, twin_aspects as a
         left join listed as l on a.category = l.category
         left join twin_states as s
             on a.person = s.person and a.category = s.category and s.controller = $controller and s.purpose = $purpose
@@ -330,5 +334,5 @@ _FORBIDDEN = """
     from twin_touches as t
     inner join judged as j on t.place = j.place and t.row_id = j.row_id
     left join people as p on t.person = p.person
-    left join unstaged as u on t.place = u.place and t.row_id = u.row_id
+    left join twin_unstaged as u on t.place = u.place and t.row_id = u.row_id
 """
