@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from orchestration.atomic import replace
 from orchestration.home import Home
-from orchestration.identity.graph import NONE, Ints, Links, Nodes, People
+from orchestration.identity.graph import NONE, Bools, Ints, Links, Nodes, People
 from orchestration.identity.incremental import Graph, Resolution, Words
 from orchestration.identity.keys import Keys
 
@@ -91,30 +91,37 @@ def old_numbers(before: Names, now: Names) -> Ints | None:
             is_same = np.array_equal(before.low[low:high], now.low[start:stop])
             found[start:stop] = np.arange(low, high)
         else:
-            known, old = _shared(before.high[low:high], now.high[start:stop])
-            is_same = np.array_equal(before.low[low:high].take(old), now.low[start:stop].take(known))
-            found[known + start] = old + low
+            is_known, is_left = _shared(before.high[low:high], now.high[start:stop])
+            is_same = np.array_equal(before.low[low:high][is_left], now.low[start:stop][is_known])
+            if is_same:
+                found[start:stop][is_known] = np.flatnonzero(is_left) + low
         if not is_same:
             return None  # half a token is that of another: not to be expected before the end of the world
     return found
 
 
-def _shared(before: Words, now: Words) -> tuple[Ints, Ints]:
-    """Where what both hold lies now, and before. Each is sorted, so to sort both only merges them."""
+def _shared(before: Words, now: Words) -> tuple[Bools, Bools]:
+    """Which of now were there before, and which of before are still. Each is sorted, so to sort both merges them."""
     merged = np.concatenate([before, now])
     merged.sort(kind="stable")
     differs = np.ones(len(merged) + 1, dtype=np.bool_)
     np.not_equal(merged[1:], merged[:-1], out=differs[1:-1])
-    alone = merged[differs[1:] & differs[:-1]]
-    return _all_but(now, alone), _all_but(before, alone)
+    alone = np.flatnonzero(differs[1:] & differs[:-1])
+    if len(alone) == len(now) - len(before):  # nobody is gone: after pairs and those alone, no search (a third) tells
+        return _all_but(now, (alone + np.arange(len(alone))) // 2), np.ones(len(before), dtype=np.bool_)
+    return _all_but(now, _places(now, merged[alone])), _all_but(before, _places(before, merged[alone]))
 
 
-def _all_but(values: Words, left_out: Words) -> Ints:
-    place = np.searchsorted(values, left_out)
-    place, left_out = place[place < len(values)], left_out[place < len(values)]
+def _places(values: Words, sought: Words) -> Ints:
+    place = np.searchsorted(values, sought)
+    place, sought = place[place < len(values)], sought[place < len(values)]
+    return place[values[place] == sought]
+
+
+def _all_but(values: Words, left_out: Ints) -> Bools:
     is_left = np.ones(len(values), dtype=np.bool_)
-    is_left[place[values[place] == left_out]] = False
-    return np.flatnonzero(is_left)
+    is_left[left_out] = False
+    return is_left
 
 
 def _stretches(names: Names) -> list[tuple[str, int, int]]:
