@@ -188,9 +188,10 @@ def _adjacency(nodes: int, links: Ints) -> tuple[Ints, Ints]:
 
 def rows_of(start: Ints, nodes: Ints) -> tuple[Ints, Ints]:
     """The rows start[i] to start[i + 1] of each node, one after the other, and how many each has."""
-    count = start[nodes + 1] - start[nodes]
-    skipped = np.repeat(start[nodes] - (np.cumsum(count) - count), count)
-    rows: Ints = skipped + np.arange(count.sum())
+    first = start.take(nodes)
+    count = start.take(nodes + 1) - first
+    rows: Ints = np.repeat(first - (np.cumsum(count) - count), count)
+    rows += np.arange(len(rows))
     return rows, count
 
 

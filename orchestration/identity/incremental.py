@@ -259,7 +259,8 @@ def _divide_again(people: People, now: Graph, inside: Ints, local: Ints) -> None
     """`local` is of all nodes, and written over: fresh memory of that size takes as long as a tenth of the work."""
     rows, _ = rows_of(now.start, inside)
     local[inside] = np.arange(len(inside))
-    found = resolve_people(now.nodes.take(inside), Links(local[now.links.ends[:, rows]], now.links.in_force[rows]))
+    ends = local.take(now.links.ends.take(rows, axis=1))  # [:, rows] of millions takes 15 times as long
+    found = resolve_people(now.nodes.take(inside), Links(ends, now.links.in_force.take(rows)))
     for label, new in ((people.group, found.group), (people.reach, found.reach), (people.record, found.record)):
         label[inside] = inside[new]
     people.is_ambiguous[inside], people.is_loose[inside] = found.is_ambiguous, found.is_loose
