@@ -84,13 +84,15 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
     people = _carried(old.people, old_of, new_of, new)
     added = _attach_leaves(people, nodes, changes.added, old_of, *_count(people, nodes, changes.added))
     if added.size + len(changes.others):
-        touched = _distinct(np.concatenate([added.reshape(-1), changes.others]), len(nodes))
-        parts = _distinct(people.record[touched], len(nodes) + 1)
+        # six times as fast as `np.unique` where there are many
+        touched = np.flatnonzero(_flags(np.concatenate([added.reshape(-1), changes.others]), len(nodes)))
+        is_part = _flags(people.record[touched], len(nodes) + 1)
+        parts = np.flatnonzero(is_part)
         part_of = np.full(len(nodes) + 1, NONE)
         part_of[parts] = np.arange(len(parts))
         joined = part_of[people.record[added]]
         whole = components(len(parts), joined)
-        inside = np.flatnonzero((part_of != NONE).take(people.record, mode="clip"))  # bytes to go through, not words
+        inside = np.flatnonzero(is_part.take(people.record, mode="clip"))  # bytes to go through, not words
         is_hard = _conflicts(people, nodes, touched, inside, part_of, whole)
         is_hard |= _joins_by_weak_only(nodes, parts, whole, joined[:, both(nodes.is_strong, added)])
         is_hard[whole[part_of[people.record[changes.others]]]] = True
@@ -112,11 +114,10 @@ def _new_numbers(old_of: Ints, known: Ints, count: int) -> npt.NDArray[np.int32]
     return new_of
 
 
-def _distinct(values: Ints, below: int) -> Ints:
-    """The values, sorted, each once: six times as fast as `np.unique` where there are many."""
-    is_there = np.zeros(below, dtype=np.bool_)
-    is_there[values] = True
-    return np.flatnonzero(is_there)
+def _flags(chosen: Ints, count: int) -> Bools:
+    is_chosen = np.zeros(count, dtype=np.bool_)
+    is_chosen[chosen] = True
+    return is_chosen
 
 
 def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, new: Ints) -> Changes:
@@ -142,7 +143,7 @@ def _apart(before: Ints, after: Ints) -> tuple[Ints, Ints]:
     told = np.concatenate([before * 2, after * 2 + 1])
     told.sort(kind="stable")
     differs = np.ones(len(told) + 1, dtype=np.bool_)
-    np.not_equal(told[1:] >> 1, told[:-1] >> 1, out=differs[1:-1])
+    np.greater(told[1:] ^ told[:-1], 1, out=differs[1:-1])  # not only in which of the two holds it
     alone = told[differs[1:] & differs[:-1]]
     is_after = alone & 1 == 1
     return alone[~is_after] >> 1, alone[is_after] >> 1
@@ -171,17 +172,18 @@ def _keys(first: Ints, second: Ints, in_force: Bools, n: int) -> Ints:
 def _carried(old: People, old_of: Ints, new_of: Ints, new: Ints) -> People:
     """What was resolved, in the numbering of today; a new node stands alone."""
     n = len(old_of)
-    is_ambiguous, is_loose = _then(old.is_ambiguous, old_of), _then(old.is_loose, old_of)
-    is_ambiguous[new] = is_loose[new] = False
+    is_ambiguous = _flags(new_of.take(np.flatnonzero(old.is_ambiguous)), n + 1)  # few; those gone are past the end
+    is_loose = _then(old.is_loose, old_of)
+    is_loose[new] = False
     group, degree = new_of.take(_then(old.group, old_of), mode="clip"), _then(old.degree, old_of)
     group[new], degree[new] = new, 0
     reach, record = group.copy(), group.copy()
     for label, before in ((reach, old.reach), (record, old.record)):
         other = np.flatnonzero(before != old.group)  # few: most people are one part of the graph
-        here = new_of[other]
+        here = new_of.take(other)
         other, here = other[here < n], here[here < n]
-        label[here] = new_of[before[other]]
-    return People(group, reach, record, is_ambiguous, is_loose, degree)
+        label[here] = new_of.take(before.take(other))
+    return People(group, reach, record, is_ambiguous[:n], is_loose, degree)
 
 
 def _then(values: npt.NDArray[Any], old_of: Ints) -> npt.NDArray[Any]:
@@ -206,9 +208,7 @@ def _attach_leaves(
     nobody, and leads nowhere. It gets the labels of the other end, or stays alone where that is ambiguous as it was
     before. Returns the links that are left."""
     node, times = np.unique(added[old_of[added] == NONE], return_counts=True)
-    may_be_leaf = np.zeros(len(nodes), dtype=np.bool_)
-    may_be_leaf[node[(times == 1) & (nodes.anchor_class[node] == NONE)]] = True
-    first, second = may_be_leaf[added]
+    first, second = _flags(node[(times == 1) & (nodes.anchor_class[node] == NONE)], len(nodes))[added]
     leaf, stem = np.where(first, added, added[::-1])
     group, reach, record = people.group[stem], people.reach[stem], people.record[stem]
     is_leaf = (first != second) & (leaf > np.maximum(np.maximum(group, reach), record))
@@ -232,8 +232,9 @@ def _conflicts(people: People, nodes: Nodes, touched: Ints, inside: Ints, part_o
     for part in (loose, many, nameless):
         is_hard[whole[part[part != NONE]]] = True
     anchors = inside[nodes.anchor_class[inside] != NONE]
-    classes = int(nodes.anchor_class.max(initial=0)) + 1
-    held = np.sort(whole[part_of[people.record[anchors]]] * classes + nodes.anchor_class[anchors])
+    anchor_class = nodes.anchor_class[anchors]
+    classes = int(anchor_class.max(initial=0)) + 1
+    held = np.sort(whole[part_of[people.record[anchors]]] * classes + anchor_class)
     is_hard[held[1:][held[1:] == held[:-1]] // classes] = True
     return is_hard
 
