@@ -206,15 +206,17 @@ def _attach_leaves(
 ) -> Ints:
     """Settles each new identifier with one link where no rule can look at it: it is no anchor, names nobody, joins
     nobody, and leads nowhere. It gets the labels of the other end, or stays alone where that is ambiguous as it was
-    before. Returns the links that are left."""
+    before: then it takes only the name of what is on record. Returns the links that are left."""
     node, times = np.unique(added[old_of[added] == NONE], return_counts=True)
     first, second = _flags(node[(times == 1) & (nodes.anchor_class[node] == NONE)], len(nodes))[added]
     leaf, stem = np.where(first, added, added[::-1])
     group, reach, record = people.group[stem], people.reach[stem], people.record[stem]
-    is_leaf = (first != second) & (leaf > np.maximum(np.maximum(group, reach), record))
+    leads_nowhere = people.is_ambiguous[stem]
+    name = np.where(leads_nowhere, record, np.maximum(np.maximum(group, reach), record))
+    is_leaf = (first != second) & (leaf > name)
     is_leaf &= (~nodes.is_strong[leaf] | nodes.is_strong[stem]) & ~np.where(first, *is_shared)
     is_leaf &= np.where(first, *(was_shared | ~is_shared)[::-1])
-    alone = is_leaf & people.is_ambiguous[stem]
+    alone = is_leaf & leads_nowhere
     people.is_loose[leaf[alone]] = True  # the other end is already: nothing that is ambiguous joins
     joins = is_leaf & ~alone
     people.group[leaf[joins]], people.reach[leaf[joins]] = group[joins], reach[joins]

@@ -119,6 +119,21 @@ def test_new_identifier_on_an_ambiguous_one_stands_alone() -> None:
     assert found.is_loose[3]
 
 
+def test_new_identifier_before_an_ambiguous_one_touches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two members share cookie 3; the new cookie 2 on it comes before it, and names no more than itself."""
+    strong, anchors = np.array([True, True, False, False]), np.array([0, 0, NONE, NONE])
+    known = np.array([0, 1, 3])
+    before, now = (Nodes(strong[chosen], anchors[chosen], np.full(len(chosen), 9)) for chosen in (known, np.arange(4)))
+    seen = np.array([[0, 1], [2, 2]]), np.array([[0, 1, 2], [3, 3, 3]])
+    old = resolved(graph_of(before, Links(seen[0], np.ones(2, dtype=np.bool_)), MARKS[known]))
+    second = Links(seen[1], np.ones(3, dtype=np.bool_))
+    with monkeypatch.context() as patched:
+        patched.setattr(incremental, "resolve_people", None)
+        found = update_people(old, graph_of(now, second, MARKS[:4]), np.array([0, 1, NONE, 2]))
+    assert_equal(found, resolve_people(now, second))
+    assert found.group.tolist() == [0, 1, 2, 3]
+
+
 def test_new_identifier_that_makes_an_ambiguous_one_shared_divides_anew() -> None:
     """Members 0 and 1, whose phones 2 and 3 were seen together: both phones are ambiguous. E-mail 4 is one link too
     many for phone 2: shared from the start, it no longer makes phone 3 ambiguous."""
