@@ -25,6 +25,7 @@ from orchestration.identity.graph import (
 )
 
 Words = npt.NDArray[np.uint64]
+Narrow = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def update_people(old: Resolution, now: Graph, old_of: Ints) -> People:
     return people
 
 
-def _new_numbers(old_of: Ints, known: Ints, count: int) -> npt.NDArray[np.int32]:
+def _new_numbers(old_of: Ints, known: Ints, count: int) -> Narrow:
     """In 32 bits, as what is remembered: half as much to read at random, which takes a quarter of the time.
 
     Of who is gone, a number past the end: a component lost the node that names it."""
@@ -114,13 +115,13 @@ def _new_numbers(old_of: Ints, known: Ints, count: int) -> npt.NDArray[np.int32]
     return new_of
 
 
-def _flags(chosen: Ints, count: int) -> Bools:
+def _flags(chosen: Ints | Narrow, count: int) -> Bools:
     is_chosen = np.zeros(count, dtype=np.bool_)
     is_chosen[chosen] = True
     return is_chosen
 
 
-def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Ints, new: Ints) -> Changes:
+def _find_changes(old: Graph, now: Graph, old_of: Ints, new_of: Narrow, new: Ints) -> Changes:
     """Compares the links of each node by their sums, and one by one where these differ."""
     n = len(now.nodes)
     gone = np.flatnonzero(new_of == n) if len(now.nodes) - len(new) < len(new_of) else new[:0]
@@ -149,10 +150,10 @@ def _apart(before: Ints, after: Ints) -> tuple[Ints, Ints]:
     return alone[~is_after] >> 1, alone[is_after] >> 1
 
 
-def _keys_then(old: Graph, chosen: Ints, new_of: Ints, n: int) -> tuple[Ints, Ints]:
+def _keys_then(old: Graph, chosen: Ints, new_of: Narrow, n: int) -> tuple[Ints, Ints]:
     """The links of the chosen old nodes in the numbering of today, and who is left of a link that lost an end."""
     rows, count = rows_of(old.start, chosen)
-    first, second = np.repeat(new_of[chosen], count), new_of.take(old.links.ends[1].take(rows))
+    first, second = np.repeat(new_of.take(chosen), count), new_of.take(old.links.ends[1].take(rows))
     in_force = old.links.in_force.take(rows)
     is_left, is_lost = (first < n) & (second < n), (first < n) != (second < n)
     if is_left.all():
@@ -163,19 +164,20 @@ def _keys_then(old: Graph, chosen: Ints, new_of: Ints, n: int) -> tuple[Ints, In
     )
 
 
-def _keys(first: Ints, second: Ints, in_force: Bools, n: int) -> Ints:
+def _keys(first: Ints | Narrow, second: Ints | Narrow, in_force: Bools, n: int) -> Ints:
     """A number for each link: first end, second end, whether in force."""
     keys: Ints = (first * np.int64(n) + second) * 2 + in_force
     return keys
 
 
-def _carried(old: People, old_of: Ints, new_of: Ints, new: Ints) -> People:
+def _carried(old: People, old_of: Ints, new_of: Narrow, new: Ints) -> People:
     """What was resolved, in the numbering of today; a new node stands alone."""
     n = len(old_of)
     is_ambiguous = _flags(new_of.take(np.flatnonzero(old.is_ambiguous)), n + 1)  # few; those gone are past the end
     is_loose = _then(old.is_loose, old_of)
     is_loose[new] = False
-    group, degree = new_of.take(_then(old.group, old_of), mode="clip"), _then(old.degree, old_of)
+    group: npt.NDArray[Any] = new_of.take(_then(old.group, old_of), mode="clip")
+    degree = _then(old.degree, old_of)
     group[new], degree[new] = new, 0
     reach, record = group.copy(), group.copy()
     for label, before in ((reach, old.reach), (record, old.record)):
@@ -214,8 +216,9 @@ def _attach_leaves(
     leads_nowhere = people.is_ambiguous[stem]
     name = np.where(leads_nowhere, record, np.maximum(np.maximum(group, reach), record))
     is_leaf = (first != second) & (leaf > name)
-    is_leaf &= (~nodes.is_strong[leaf] | nodes.is_strong[stem]) & ~np.where(first, *is_shared)
-    is_leaf &= np.where(first, *(was_shared | ~is_shared)[::-1])
+    is_leaf &= (~nodes.is_strong[leaf] | nodes.is_strong[stem]) & ~np.where(first, is_shared[0], is_shared[1])
+    is_as_before = was_shared | ~is_shared
+    is_leaf &= np.where(first, is_as_before[1], is_as_before[0])
     alone = is_leaf & leads_nowhere
     people.is_loose[leaf[alone]] = True  # the other end is already: nothing that is ambiguous joins
     joins = is_leaf & ~alone

@@ -115,7 +115,8 @@ def _shared(before: Words, now: Words) -> tuple[Bools, Bools]:
 def _places(values: Words, sought: Words) -> Ints:
     place = np.searchsorted(values, sought)
     place, sought = place[place < len(values)], sought[place < len(values)]
-    return place[values[place] == sought]
+    found: Ints = place[values[place] == sought]
+    return found
 
 
 def _all_but(values: Words, left_out: Ints) -> Bools:

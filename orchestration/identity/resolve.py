@@ -17,7 +17,7 @@ from orchestration.identity.changes import Counts, count_changes
 from orchestration.identity.graph import People, resolve_people
 from orchestration.identity.incremental import Graph, Resolution, graph_of, update_people
 from orchestration.identity.keys import Keys
-from orchestration.identity.numbering import number_all, read_names
+from orchestration.identity.numbering import ints, number_all, read_names
 from orchestration.identity.remembered import Memory, Names, old_numbers
 from orchestration.policy.schema import Policy
 from orchestration.warehouse.build import Build
@@ -67,9 +67,9 @@ def _write(con: duckdb.DuckDBPyConnection, people: People) -> None:
         pa.table(
             {
                 "node": np.arange(len(people.group)),
-                "name": people.group,
+                "name": ints(people.group),  # 64 bits, also where brought up to date: the type of `group_id`
                 "is_ambiguous": people.is_ambiguous,
-                "reach": people.reach,
+                "reach": ints(people.reach),
                 "is_loose": people.is_loose,
             }
         ),
