@@ -92,7 +92,8 @@ def old_numbers(before: Names, now: Names) -> Ints | None:
             found[start:stop] = np.arange(low, high)
         else:
             is_known, is_left = _shared(before.high[low:high], now.high[start:stop])
-            is_same = np.array_equal(before.low[low:high][is_left], now.low[start:stop][is_known])
+            halves = (before.high, now.high), (before.low, now.low)
+            is_same = all(np.array_equal(b[low:high][is_left], n[start:stop][is_known]) for b, n in halves)
             if is_same:
                 found[start:stop][is_known] = np.flatnonzero(is_left) + low
         if not is_same:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from orchestration.home import Home
 from orchestration.identity import changes, incremental
-from orchestration.identity.graph import Links, Nodes, People, resolve_people
+from orchestration.identity.graph import NONE, Links, Nodes, People, resolve_people
 from orchestration.identity.keys import Keys
-from orchestration.identity.remembered import Memory
+from orchestration.identity.remembered import Memory, Names, old_numbers
 from orchestration.identity.resolve import resolve
 from tests.identity_world import AS_OF, Link, Resolved, make_tables, read, record, run
 
@@ -82,6 +82,35 @@ def test_second_night_divides_only_what_changed(con: duckdb.DuckDBPyConnection, 
     found = night(con, memory_of(home), [*SECOND, Link("member3", "phone3")], [], [])
     assert divided == [6]  # the two people and the cookie and openid between them, not the third
     assert found == night(con, None, [*SECOND, Link("member3", "phone3")], [], [])
+
+
+def test_ids_have_the_same_type_whichever_way_they_were_found(con: duckdb.DuckDBPyConnection, home: Home) -> None:
+    """What is brought up to date is held in 32 bits."""
+    types = []
+    for links, memory in ((FIRST, memory_of(home)), (SECOND, memory_of(home)), (SECOND, None)):
+        night(con, memory, links, [], [])
+        types.append([con.execute(f"DESCRIBE identity.{name}").fetchall() for name in ("identifiers", "denial_reach")])
+    assert types[0] == types[1] == types[2]
+
+
+HALVES = st.sets(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=8).map(sorted)
+
+
+@settings(max_examples=300, deadline=None)
+@given(before=HALVES, now=HALVES)
+def test_numbers_of_before_are_found_or_cannot_be_compared(
+    before: list[tuple[int, int]], now: list[tuple[int, int]]
+) -> None:
+    """Tokens whose first halves are equal, which no two of ours are, never take each other's number."""
+    names = [
+        Names((("member", len(tokens)),), (), *np.array(tokens, dtype=np.uint64).reshape(-1, 2).T.copy())
+        for tokens in (before, now)
+    ]
+    found = old_numbers(*names)
+    if len({high for high, _ in before + now}) == len({*before, *now}):
+        assert found is not None
+    if found is not None:
+        assert found.tolist() == [before.index(token) if token in before else NONE for token in now]
 
 
 def test_changed_rule_resolves_everyone_anew(con: duckdb.DuckDBPyConnection, home: Home, divided: list[int]) -> None:
