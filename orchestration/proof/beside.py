@@ -35,13 +35,9 @@ class SearchBeside:
     """One search, of one home. As a context manager it leaves no process behind, and no control."""
 
     def __init__(self) -> None:
-        is_fork = _is_alone()
-        context: ForkContext | SpawnContext
-        context = multiprocessing.get_context("fork") if is_fork else multiprocessing.get_context("spawn")
-        if is_fork:
-            _import_for_both()
+        context = _context()
         self._ours, theirs = context.Pipe()
-        arguments = (theirs, gc.get_threshold(), self._ours if is_fork else None)
+        arguments = (theirs, gc.get_threshold(), self._ours if isinstance(context, ForkContext) else None)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # so that its end is seen here
@@ -118,11 +114,18 @@ def _ended() -> SearchFailedError:
     )
 
 
+def _context() -> ForkContext | SpawnContext:
+    """A fork has at once what this process imported; but a lock that another thread holds would be held there for ever,
+    so with a thread, also one that an import began, the process is started anew."""
+    if sys.platform == "linux":
+        _import_for_both()
+        if _is_alone():
+            return multiprocessing.get_context("fork")
+    return multiprocessing.get_context("spawn")
+
+
 def _is_alone() -> bool:
-    """Whether this process can be forked: what it has imported is there at once, but a lock that another thread holds
-    would be held for ever. The thread of Arrow's jemalloc lets go of its own before a fork."""
-    if sys.platform != "linux":
-        return False
+    """Whether this process has no other thread than Arrow's jemalloc's, which lets go of its locks before a fork."""
     names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     return len([name for name in names if name != "jemalloc_bg_thd"]) == 1
 
