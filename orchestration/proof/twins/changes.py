@@ -12,9 +12,9 @@ from typing import Literal
 
 from orchestration.ingestion.quoting import ident, text
 from orchestration.policy.schema import Policy
-from orchestration.proof.twins.alternatives import WHAT, Alternatives, Words
-from orchestration.proof.twins.cast import pool_of
+from orchestration.proof.twins.alternatives import Alternatives, Words
 from orchestration.proof.twins.forbidden import HIDDEN, WHOLE, Audience, tell_forbidden
+from orchestration.proof.twins.others import Others
 from orchestration.proof.twins.sample import NODES, personal_tables, staged_tables
 from orchestration.proof.twins.world import DERIVED, World, quoted
 
@@ -47,6 +47,7 @@ class Twins:
     policy: Policy
     audience: Audience
     words: Words
+    others: Others
 
     @cached_property
     def columns(self) -> dict[str, Mapping[str, str]]:
@@ -57,6 +58,8 @@ class Twins:
         """Every one, in the order in which they are told."""
         found = [Change("key", "changed", KEYS, "key"), *(Change(kind, "renamed") for kind in WHOLE)]
         for table, columns in self.columns.items():
+            for node in self._nodes(table):
+                self._renamed(table, node)
             kinds = self._kinds(table)
             found += [Change(kind, done, table) for kind in kinds for done in _ROWS]
             found += [
@@ -77,12 +80,18 @@ class Twins:
 
     @cached_property
     def _alternatives(self) -> dict[tuple[str, str], dict[Change, str]]:
-        """What each column may hold instead, by the change that makes it so."""
+        """The columns of what each column may hold instead, by the change that makes it so."""
         return {
-            (table, column): dict(self._of_column(table, column, sql_type))
+            (table, column): {
+                change: self.others.column(table, sql) for change, sql in self._of_column(table, column, sql_type)
+            }
             for table, columns in self.columns.items()
             for column, sql_type in columns.items()
         }
+
+    def _renamed(self, table: str, column: str) -> str:
+        """The column of the names that somebody renamed has instead."""
+        return self.others.column(table, f"twin_token({ident(column)} || twin_copy)")
 
     def _of_column(self, table: str, column: str, sql_type: str) -> Iterator[tuple[Change, str]]:
         alternatives = Alternatives(self.policy, self.audience, table, self.words)
@@ -126,21 +135,13 @@ class Twins:
         within = "twin_person in (select person from twin_only)" if is_narrow else "true"
         removed, added = (_is_of([c.kind for c in here if c.done == done]) for done in _ROWS)
         values = ", ".join(self._value(table, column, here) for column in columns)
-        pool = f", {pool_of(table.partition('.')[2])} as pool" if table.startswith("lake.") else ""
         return f"""
             with judged as ({judged}),
             rows as (
-                select *, case when {within} then {_BIT} else 0 end as twin_bit, {within} as twin_within,
-                    {text(table)} || twin_row as {WHAT}, '' as twin_copy
-                from judged
-            ),
-            copied as (
-                select * from rows where not (twin_fate = 0 and {removed})
-                union all by name
-                select * exclude ({WHAT}, twin_copy), {WHAT} || '+' as {WHAT}, '+' as twin_copy
-                from rows where twin_fate = 2 and {added}
+                select *, case when {within} then {_BIT} else 0 end as twin_bit, {within} as twin_within from judged
             )
-            select {values} from copied as t{pool}
+            select {values} from rows
+            where case when twin_copy = '' then not (twin_fate = 0 and {removed}) else twin_fate = 2 and {added} end
         """
 
     def _nodes(self, table: str) -> list[str]:
@@ -152,15 +153,15 @@ class Twins:
         if column in NODES:
             for kind in sorted({change.kind for change in here} & set(WHOLE)):
                 chosen = "" if Change(kind, "renamed") in here else " and twin_copy <> ''"
-                cases.append(f"when {_is_of([kind])}{chosen} then twin_token({ident(column)} || twin_copy)")
+                cases.append(f"when {_is_of([kind])}{chosen} then {self._renamed(table, column)}")
         copied = {change.kind for change in here if change.done == "added"}
         grouped: dict[tuple[str, str], list[str]] = {}  # kinds that become the same share a case: each costs planning
-        for change, sql in self._alternatives[table, column].items():
+        for change, other in self._alternatives[table, column].items():
             if change in here or (change.kind in copied and column not in NODES):
                 chosen = "" if change in here else " and twin_copy <> ''"
-                grouped.setdefault((sql, chosen), []).append(change.kind)
-        for (sql, chosen), kinds in grouped.items():
-            cases.append(f"when ({self._applies(kinds, table, column)}){chosen} then {sql}")
+                grouped.setdefault((other, chosen), []).append(change.kind)
+        for (other, chosen), kinds in grouped.items():
+            cases.append(f"when ({self._applies(kinds, table, column)}){chosen} then {other}")
         return f"case {' '.join(cases)} else {ident(column)} end as {ident(column)}" if cases else ident(column)
 
     def _applies(self, kinds: Sequence[str], table: str, column: str) -> str:
@@ -178,10 +179,11 @@ class Twins:
     def _judged_touchpoints(self, table: str) -> str:
         place = text(table.partition(".")[2])
         return f"""
-            select t.*, f.kind as twin_kind, f.fate as twin_fate, f.person as twin_person, f.row_id as twin_row,
-                f.unstaged as twin_unstaged
-            from {quoted(self.base.name, table)} as t inner join twin_forbidden as f on f.place = {place}
-                and t.rowid = f.row_id
+            select t.*, f.kind as twin_kind, f.unstaged as twin_unstaged,
+                case when f.kind = 'stranger' and t.twin_person >= 0 then t.twin_fate_of_person
+                    else t.twin_fate_of_row end as twin_fate
+            from {self.others.place_of(table)} as t
+            inner join twin_forbidden as f on f.place = {place} and t.twin_row = f.row_id
         """
 
     def _judged_records(self, table: str) -> str:
@@ -191,13 +193,12 @@ class Twins:
             else "false"
         )
         return f"""
-            select t.*, p.person as twin_person, t.rowid as twin_row, cast(null as varchar[]) as twin_unstaged,
+            select t.*, cast(null as varchar[]) as twin_unstaged,
                 case when {where} then 'elsewhere' when s.person is null then 'stranger' end as twin_kind,
-                twin_fate(case when {where} or p.person is null then {text(table)} || t.rowid
-                    else p.person::varchar end) as twin_fate
-            from {quoted(self.base.name, table)} as t
-            left join twin_people as p on t.{self._nodes(table)[0]} = p.token
-            left join twin_records as s on p.person = s.person
+                case when {where} or t.twin_person < 0 then t.twin_fate_of_row
+                    else t.twin_fate_of_person end as twin_fate
+            from {self.others.place_of(table)} as t
+            left join twin_records as s on t.twin_person = s.person
                 and s.controller = {text(self.audience.controller)} and s.purpose = {text(self.audience.purpose)}
         """
 

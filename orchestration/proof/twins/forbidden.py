@@ -328,9 +328,7 @@ _FORBIDDEN = """
             when j.is_before then 'before'
             when j.is_old then 'old'
             when t.is_sensitive and not $reads_sensitive then 'sensitive'
-        end as kind,
-        twin_fate(case when kind = 'stranger' and t.person >= 0 then t.person::varchar
-            else t.place || t.row_id end) as fate
+        end as kind
     from twin_touches as t
     inner join judged as j on t.place = j.place and t.row_id = j.row_id
     left join people as p on t.person = p.person

@@ -15,6 +15,7 @@ from orchestration.proof.twins.changes import Change, Twins
 from orchestration.proof.twins.exposed import ACTIVATIONS, REACH, Exposed, Rule, exposures
 from orchestration.proof.twins.forbidden import Audience
 from orchestration.proof.twins.narrowing import DENIALS, contact_changes, deny, leave_out
+from orchestration.proof.twins.others import Others
 from orchestration.proof.twins.world import World
 
 Fill = Callable[[World, Collection[Change], Collection[int] | None], None]
@@ -52,12 +53,13 @@ _UNREACHED = """
 
 def all_pairs(base: World, policy: Policy, project: Project, audiences: Sequence[Audience]) -> list[Pair]:
     """Every pair that policy asks for."""
-    words = Words(base.con)
+    words, others = Words(base.con), Others(base)
     found = [
         pair
         for audience in audiences
-        for pair in _of_audience(Twins(base, policy, audience, words), project, audiences)
+        for pair in _of_audience(Twins(base, policy, audience, words, others), project, audiences)
     ]
+    others.make()
     found += _of_channels(base, policy, words, project, audiences)
     everything = [exposed for audience in audiences for exposed in exposures(project, audience, audiences)]
     rules: tuple[tuple[Exposed, Rule], ...] = tuple((exposed, "nobody gained") for exposed in _people(everything))
