@@ -125,7 +125,7 @@ def _rows(con: duckdb.DuckDBPyConnection, source: str, table: str, is_sampled: b
     if table.startswith("lake."):
         newest = "row_number() over (partition by subject_token order by occurred_at desc, touchpoint_key)"
         query += f" qualify {newest} <= {MOST_TOUCHPOINTS}"
-    return query
+    return f"{query} order by all"  # a row's number throws its dice
 
 
 def _value(name: str, kind: str) -> str:
