@@ -18,7 +18,7 @@ from orchestration.proof.verdict import PARTS
 from orchestration.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from orchestration.proof.beside import SearchBeside
+    from orchestration.proof.beside import SearchBeside, StaticBeside
     from orchestration.proof.evidence import Proof
     from orchestration.proof.verdict import Part, Verdict
 
@@ -57,13 +57,15 @@ def prove(
     controls are planted beside the data, and the search counts only if it finds each of them.
 
     Each run leaves signed evidence in evidence/proofs/. Exit code 0: all is proved; 6: not."""
-    from orchestration.proof.beside import SearchBeside
+    from orchestration.proof.beside import SearchBeside, StaticBeside
 
     wanted = tuple(part for part in PARTS if part in parts) or PARTS
     with ExitStack() as stack:
-        # first of all: it imports while this process does
-        beside = stack.enter_context(SearchBeside()) if len(wanted) > 1 and "canaries" in wanted else None
-        return _prove(context, wanted, seed, full, also, as_json, beside)
+        # first of all: they import while this process does
+        search = stack.enter_context(SearchBeside()) if len(wanted) > 1 and "canaries" in wanted else None
+        has_static = search is not None and search.is_forked and "twins" in wanted and "static" in wanted
+        static = stack.enter_context(StaticBeside(search)) if search and has_static else None
+        return _prove(context, wanted, seed, full, also, as_json, search, static)
 
 
 def _prove(
@@ -73,7 +75,8 @@ def _prove(
     full: bool,
     also: tuple[Path, ...],
     as_json: bool,
-    beside: SearchBeside | None,
+    search: SearchBeside | None,
+    static: StaticBeside | None,
 ) -> int:
     from orchestration.proof.evidence import write_proof
     from orchestration.proof.prove import Asked
@@ -90,7 +93,7 @@ def _prove(
 
     site = Site(at.home, at.policy, at.keys, at.ledger_at)
     asked = Asked(parts, seed, full, also)
-    proof = run_parts(site, settings.policy_dir, asked, now=at.now, say=say, beside=beside)
+    proof = run_parts(site, settings.policy_dir, asked, now=at.now, say=say, search=search, static=static)
     path = write_proof(at.home, at.keys, proof, now=at.now)
     if as_json:
         print_json({**proof.as_json(), "evidence": str(path)})

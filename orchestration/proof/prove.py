@@ -1,5 +1,5 @@
-"""Runs the parts of the proof that are asked for, on a home as it is and a policy as it is now: static, then twins, and
-beside them, in a process of its own, the search of files.
+"""Runs the parts of the proof that are asked for, on a home as it is and a policy as it is now: static, then twins; and
+beside twins, in processes of their own, the search of files and, where it can be forked, the static proof.
 
 Not here: what each part proves (`static.py`, `twins/`, `canaries.py`), and how it is told (`commands.py`)."""
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.policy.loader import policy_hash
-from orchestration.proof.beside import SearchBeside
+from orchestration.proof.beside import SearchBeside, StaticBeside
 from orchestration.proof.evidence import Proof
 from orchestration.proof.verdict import PARTS, Part, Verdict
 from orchestration.retention.respond import Site
@@ -45,12 +45,13 @@ def prove(
     *,
     now: datetime,
     say: Say = lambda _: None,
-    beside: SearchBeside | None = None,
+    search: SearchBeside | None = None,
+    static: StaticBeside | None = None,
 ) -> Proof:
-    """Raises AssentError where a part cannot be run at all; what is not proved is a verdict. `beside`: the process for
-    the search of files, where it was begun before."""
+    """Raises AssentError where a part cannot be run at all; what is not proved is a verdict. `search`, `static`: the
+    processes for the search of files and the static proof, where they were begun before."""
     with site.home.lock():
-        return _Run(site, policy_dir, asked, now, say, beside).proof()
+        return _Run(site, policy_dir, asked, now, say, search, static).proof()
 
 
 @dataclass
@@ -62,7 +63,8 @@ class _Run:
     asked: Asked
     now: datetime
     say: Say
-    beside: SearchBeside | None
+    search: SearchBeside | None
+    static: StaticBeside | None
     seconds: dict[str, float] = field(default_factory=dict)
     searched: dict[str, Any] = field(default_factory=dict)
 
@@ -75,11 +77,17 @@ class _Run:
                 self.say("project    the policy's models, as dbt compiles them")
                 self._timed("compile", lambda: self.project)  # here, so that no part is charged for it
             if "static" in self.asked.parts:
-                found["static"] = self._timed("static", self._static)
+                self.say("static     every path from a personal source to what is exposed")
+                if self.static:
+                    stack.enter_context(self.static).begin(self.project, self.site.policy, as_of=self.as_of)
+                else:
+                    found["static"] = self._timed("static", self._static)
             if search:
                 search.wait_for_list()  # twins may write beside the files, and are not searched
             if "twins" in self.asked.parts:
                 found["twins"] = self._timed("twins", self._twins)
+            if "static" in self.asked.parts and self.static:
+                found["static"], self.seconds["static"] = self.static.result()
             if search:
                 found["canaries"], self.searched, self.seconds["canaries"] = search.result()
             elif "canaries" in self.asked.parts:
@@ -89,7 +97,7 @@ class _Run:
             generation=self._generation(),
             policy_hash=policy_hash(self.site.policy, self.policy_dir),
             sql_hash=self._sql_hash() if "compile" in self.seconds else None,
-            verdicts=tuple(verdict for verdicts in found.values() for verdict in verdicts),
+            verdicts=tuple(verdict for part in PARTS for verdict in found.get(part, ())),
             seconds=self.seconds,
             seed=self.asked.seed,
             is_full=self.asked.is_full,
@@ -131,7 +139,6 @@ class _Run:
     def _static(self) -> Sequence[Verdict]:
         from orchestration.proof.static import prove_statically
 
-        self.say("static     every path from a personal source to what is exposed")
         return prove_statically(self.project, self.site.policy, as_of=self.as_of)
 
     def _twins(self) -> Sequence[Verdict]:
@@ -154,7 +161,7 @@ class _Run:
         return "canaries" in self.asked.parts and len(self.asked.parts) > 1
 
     def _begin_search(self, stack: ExitStack) -> SearchBeside:
-        search = stack.enter_context(self.beside or SearchBeside())
+        search = stack.enter_context(self.search or SearchBeside())
         self.say("canaries   searching every file, beside the rest")
         search.begin(self.site, seed=self.asked.seed, is_full=self.asked.is_full, also=self.asked.also)
         return search

@@ -1,4 +1,4 @@
-"""The search of files in a process of its own: what it finds, and what becomes of it where it or another part fails."""
+"""Parts of the proof in processes of their own: what they find, and what becomes of them where they or others fail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,14 @@ from orchestration.errors import AssentError, ExitCode
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
-from orchestration.proof.beside import SearchBeside, SearchFailedError, _serve
+from orchestration.proof.beside import _SEARCH, PartFailedError, SearchBeside, StaticBeside, _serve
 from orchestration.proof.canaries import CanarySearch
+from orchestration.proof.static import prove_statically
 from orchestration.proof.verdict import are_proved
 from orchestration.retention.respond import Site
+from tests.proof_world import MART, MODELS, project
+
+BY_PURPOSE = "intermediate.int_touchpoints_gated_by_purpose"
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_where_it_is_killed_nothing_is_proved_and_nothing_stays(site: Site, when
     if when == "before it is asked":
         os.kill(beside._process.pid or 0, signal.SIGKILL)
         beside._process.join()
-    with pytest.raises(SearchFailedError, match="without a result"), beside:
+    with pytest.raises(PartFailedError, match="without a result"), beside:
         beside.begin(site, seed=1, is_full=True)
         beside.wait_for_list()
         os.kill(beside._process.pid or 0, signal.SIGKILL)
@@ -77,17 +82,18 @@ import os, signal, sys
 from pathlib import Path
 if sys.argv[2] == "threads":
     import duckdb
-from orchestration.proof.beside import SearchBeside
+from orchestration.proof.beside import SearchBeside, StaticBeside
 
 beside = SearchBeside()  # before the rest, as the command does
+static = StaticBeside(beside)
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
 from orchestration.policy.loader import load_policy
 from orchestration.proof.verdict import are_proved
 from orchestration.retention.respond import Site
 
-with beside:
-    print(type(beside._process).__name__, beside._process.pid, flush=True)
+with beside, static:
+    print(type(beside._process).__name__, beside._process.pid, static._process.pid, flush=True)
     if sys.argv[3] == "killed before it asked":
         os.kill(os.getpid(), signal.SIGKILL)
     beside.begin(Site(Home.open(Path(sys.argv[1])), load_policy(), Keys.from_seed(7)), seed=1, is_full=True)
@@ -100,17 +106,18 @@ with beside:
 WAYS = {"none": "ForkProcess" if sys.platform == "linux" else "SpawnProcess", "threads": "SpawnProcess"}
 
 
-def begun(site: Site, threads: str, end: str) -> tuple[int, int, list[str]]:
-    """Exit code, number of the search's process, and what was printed after it, by a process that is like a command."""
+def begun(site: Site, threads: str, end: str) -> tuple[int, list[int], list[str]]:
+    """Exit code, numbers of the parts' processes, and what was printed after them, by a process that is like a
+    command."""
     command = [sys.executable, "-c", _BEGUN, str(site.home.root), threads, end]
     out, err = site.home.root.with_name("out"), site.home.root.with_name("err")  # of pipes a search that stays has hold
     with out.open("w") as stdout, err.open("w") as stderr:
         done = subprocess.run(
             command, stdout=stdout, stderr=stderr, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, check=False
         )
-    way, number, *rest = out.read_text().split()
+    way, search, static, *rest = out.read_text().split()
     assert way == WAYS[threads] and err.read_text() == ""
-    return done.returncode, int(number), rest
+    return done.returncode, [int(search), int(static)], rest
 
 
 @pytest.mark.parametrize("threads", WAYS)
@@ -118,9 +125,9 @@ def begun(site: Site, threads: str, end: str) -> tuple[int, int, list[str]]:
 def test_it_is_forked_where_there_are_no_threads_and_finds_the_same(site: Site, threads: str, is_leaked: bool) -> None:
     if is_leaked:
         (site.home.root / "evidence" / "note.txt").write_bytes(site.keys.master)
-    code, number, rest = begun(site, threads, "waited")
+    code, numbers, rest = begun(site, threads, "waited")
     assert (code, rest) == (0, [str(not is_leaked)])
-    assert not is_running(number) and controls(site) == []
+    assert not any(map(is_running, numbers)) and controls(site) == []
 
 
 @pytest.mark.parametrize("threads", WAYS)
@@ -128,15 +135,15 @@ def test_it_is_forked_where_there_are_no_threads_and_finds_the_same(site: Site, 
 def test_where_the_process_that_asked_is_killed_it_ends_and_removes_its_controls(
     site: Site, threads: str, end: str
 ) -> None:
-    code, number, _ = begun(site, threads, end)
+    code, numbers, _ = begun(site, threads, end)
     assert code == -signal.SIGKILL
     last = time.monotonic() + 60
-    while is_running(number) and time.monotonic() < last:
+    while any(map(is_running, numbers)) and time.monotonic() < last:
         time.sleep(0.1)
-    if is_running(number):
+    left = [number for number in numbers if is_running(number)]
+    for number in left:
         os.kill(number, signal.SIGKILL)
-        pytest.fail("it is still there")
-    assert controls(site) == []
+    assert not left and controls(site) == []
 
 
 def is_running(number: int) -> bool:
@@ -149,7 +156,7 @@ def is_running(number: int) -> bool:
 
 def test_its_errors_are_told_as_they_are(site: Site) -> None:
     site.home.file.unlink()
-    with pytest.raises(SearchFailedError, match="there is no home here") as error, SearchBeside() as beside:
+    with pytest.raises(PartFailedError, match="there is no home here") as error, SearchBeside() as beside:
         beside.begin(site, seed=1, is_full=True)
         beside.wait_for_list()
     assert error.value.exit_code == ExitCode.HOME and "assent demo" in error.value.remedy
@@ -158,7 +165,7 @@ def test_its_errors_are_told_as_they_are(site: Site) -> None:
 def test_words_of_others_are_not_told(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     """An error that nobody expected may quote a value."""
     broken = replace(site, policy="+8613800138000")  # type: ignore[arg-type]
-    with pytest.raises(SearchFailedError) as error, SearchBeside() as beside:
+    with pytest.raises(PartFailedError) as error, SearchBeside() as beside:
         beside.begin(broken, seed=1, is_full=True)
         beside.wait_for_list()
     assert "AttributeError" in str(error.value)
@@ -176,7 +183,7 @@ def test_words_of_others_are_not_told_where_nobody_listens_any_more(site: Site) 
         def send(self, _: object) -> None:
             raise BrokenPipeError
 
-    _serve(Gone(), gc.get_threshold())  # type: ignore[arg-type]
+    _serve(_SEARCH, Gone(), gc.get_threshold())  # type: ignore[arg-type]
     assert controls(site) == []
 
 
@@ -185,3 +192,36 @@ def test_process_that_nobody_asks_ends(capfd: pytest.CaptureFixture[str]) -> Non
         pass
     assert beside._process.exitcode == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_static_proof_beside_finds_what_it_finds_here(is_sound: bool) -> None:
+    ungated = {BY_PURPOSE: MODELS[BY_PURPOSE].replace(" and (t.permitted_mask & s.scope_mask) <> 0", "")}
+    models, policy, now = project({} if is_sound else ungated), load_policy(), datetime(2026, 11, 22, tzinfo=UTC)
+    with StaticBeside() as beside:
+        beside.begin(models, policy, as_of=now)
+        verdicts, seconds = beside.result()
+    assert tuple(verdicts) == tuple(prove_statically(models, policy, as_of=now))
+    assert [verdict.is_proved for verdict in verdicts if verdict.relation == MART] == [is_sound]
+    assert seconds > 0
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_static_proof_beside_that_is_killed_proves_nothing(is_asked: bool) -> None:
+    beside = StaticBeside()
+    os.kill(beside._process.pid or 0, signal.SIGSTOP if is_asked else signal.SIGKILL)
+    if not is_asked:
+        beside._process.join()
+    with pytest.raises(PartFailedError, match="the static proof ended without a result") as error, beside:
+        beside.begin(project(), load_policy(), as_of=datetime(2026, 11, 22, tzinfo=UTC))
+        os.kill(beside._process.pid or 0, signal.SIGKILL)
+        beside.result()
+    assert "--static" in error.value.remedy
+
+
+def test_words_of_others_are_not_told_of_the_static_proof(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PartFailedError, match="the static proof failed") as error, StaticBeside() as beside:
+        beside.begin(project(), "+8613800138000", as_of=datetime(2026, 11, 22, tzinfo=UTC))  # type: ignore[arg-type]
+        beside.result()
+    said = capfd.readouterr()
+    assert "138" not in said.out + said.err + str(error.value) and "Traceback" not in said.err
