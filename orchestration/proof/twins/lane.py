@@ -5,7 +5,7 @@ Not here: which pairs there are (`pairs.py`), and what is made of what is found 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import duckdb
@@ -34,15 +34,20 @@ class Lane:
     is_kept: bool  # for the next project; else a twin goes when it was compared
     twins: dict[str, World]
     touched: dict[str, set[tuple[str, str]]]
+    ahead: dict[str, World] = field(default_factory=dict)  # by the name of their pair, not compared yet
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
         return self.base.con
 
+    def prepare(self, pair: Pair) -> None:
+        """Makes the inputs of a twin ahead of `compare`."""
+        self.ahead[pair.name] = self._twin(pair)
+
     def compare(self, pair: Pair, broken: Collection[str], plan: Plan, *, shrink: bool) -> Tallies:
         """Runs a twin and compares what is exposed, but for relations that are `broken` in the base already."""
         checks = [check for check in pair.checks if check[0].relation not in broken]
-        twin = self._twin(pair)
+        twin = self.ahead.pop(pair.name, None) or self._twin(pair)
         failed = _run(twin, plan.up_to([*IDENTIFIED, *(exposed.relation for exposed, _ in checks)]))
         found = Tallies()
         owed = {channel: self._obligations(pair, channel) for channel in {exposed.channel for exposed, _ in checks}}

@@ -20,26 +20,28 @@ class Others:
 
     base: World
     found: dict[str, dict[str, str]] = field(default_factory=dict)  # table → SQL of an alternative → its column
+    made: set[str] = field(default_factory=set)
 
     def column(self, table: str, alternative: str) -> str:
         """The column that holds the alternative, once they are made; to be asked for before."""
         known = self.found.setdefault(table, {})
         return known.setdefault(alternative, f"twin_other_{len(known)}")
 
-    def make(self) -> None:
-        """Works out whatever was asked for."""
-        self.base.use()
-        for table in self.found:
-            self.base.con.execute(f"create or replace table {self.place_of(table)} as {self._query(table)}")
+    def make(self, base: World) -> None:
+        """Works out whatever was asked for, once. `base`: the same, by a connection that nothing else uses now."""
+        base.use()
+        for table in self.found.keys() - self.made:
+            base.con.execute(f"create or replace table {self.place_of(table)} as {self._query(base, table)}")
+            self.made.add(table)
 
     def place_of(self, table: str) -> str:
         """The table beside this one, as SQL."""
         return f"{ident(self.base.name)}.main.{ident(f'twin_others {table}')}"
 
-    def _query(self, table: str) -> str:
+    def _query(self, base: World, table: str) -> str:
         schema, _, name = table.partition(".")
         pool = f", {pool_of(name)} as pool" if schema == "lake" else ""
-        node = next(node for node in NODES if node in self.base.columns(table))
+        node = next(node for node in NODES if node in base.columns(table))
         values = "".join(f", {alternative} as {column}" for alternative, column in self.found[table].items())
         return f"""
             with named as (
@@ -47,7 +49,7 @@ class Others:
                     twin_fate(coalesce(p.person, -1)::varchar) as twin_fate_of_person,
                     twin_fate({text(table.removeprefix("lake."))} || t.rowid) as twin_fate_of_row,
                     {text(table)} || t.rowid as {WHAT}, '' as twin_copy
-                from {quoted(self.base.name, table)} as t left join twin_people as p on t.{node} = p.token
+                from {quoted(base.name, table)} as t left join twin_people as p on t.{node} = p.token
             ),
             copied as (
                 select * from named

@@ -51,15 +51,15 @@ _UNREACHED = """
 """
 
 
-def all_pairs(base: World, policy: Policy, project: Project, audiences: Sequence[Audience]) -> list[Pair]:
-    """Every pair that policy asks for."""
-    words, others = Words(base.con), Others(base)
+def all_pairs(
+    base: World, policy: Policy, project: Project, audiences: Sequence[Audience], words: Words, others: Others
+) -> list[Pair]:
+    """Every pair that policy asks for. `others` are to be made before the first twin is."""
     found = [
         pair
         for audience in audiences
         for pair in _of_audience(Twins(base, policy, audience, words, others), project, audiences)
     ]
-    others.make()
     found += _of_channels(base, policy, words, project, audiences)
     everything = [exposed for audience in audiences for exposed in exposures(project, audience, audiences)]
     rules: tuple[tuple[Exposed, Rule], ...] = tuple((exposed, "nobody gained") for exposed in _people(everything))

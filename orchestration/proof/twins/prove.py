@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC
+from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -20,10 +21,12 @@ from orchestration.errors import AssentError
 from orchestration.home import Home
 from orchestration.policy.schema import Policy
 from orchestration.proof.project import Project
+from orchestration.proof.twins.alternatives import Words
 from orchestration.proof.twins.cast import invent_people
 from orchestration.proof.twins.exposed import IDENTIFIED, Exposed
 from orchestration.proof.twins.forbidden import Audience, audiences, tell_states
 from orchestration.proof.twins.lane import Lane
+from orchestration.proof.twins.others import Others
 from orchestration.proof.twins.pairs import Pair, all_pairs
 from orchestration.proof.twins.sample import Staged, copy_staged, label_people, name_of, staged_tables
 from orchestration.proof.twins.tally import Tallies
@@ -64,6 +67,8 @@ class Prover:
 
     base: World
     audiences: list[Audience]
+    words: Words
+    others: Others
     pairs: Sequence[Pair]
     lanes: list[Lane] = field(default_factory=list)
     twins: dict[str, World] = field(default_factory=dict)  # by the name of their pair
@@ -98,7 +103,10 @@ class Prover:
         base.resolve(as_of, [source.name for source in policy.sources.sources])
         base.use()
         everyone = audiences(con)
-        found = cls(base, everyone, all_pairs(base, policy, project, everyone))
+        asked = replace(base, con=beside(con))  # by whichever lane, while another works by the base's connection
+        asked.use()
+        words, others = Words(asked.con), Others(base)
+        found = cls(base, everyone, words, others, all_pairs(base, policy, project, everyone, words, others))
         for _ in range(LANES):
             mine = replace(base, con=beside(con))
             found.lanes.append(Lane(mine, policy, as_of, schemas, keeps, found.twins, found.touched))
@@ -110,6 +118,7 @@ class Prover:
     def __exit__(self, *_: object) -> None:
         for lane in self.lanes:
             lane.con.close()
+        self.words.con.close()
         self.con.close()
 
     @property
@@ -121,7 +130,11 @@ class Prover:
         tallies = Tallies()
         for stranger in self._strays(project):
             tallies.at(stranger, None).failures.append(stray(stranger))
-        plan, broken = self._run_base(project, tallies)
+        with ThreadPoolExecutor(len(self.lanes)) as threads:
+            ahead = self._begin(threads, 0 if stop_at_first else len(self.lanes))
+            plan, broken = self._run_base(project, tallies)
+            for begun in ahead:
+                begun.result()
         self._count(broken, tallies)
         if stop_at_first:
             for pair in self.pairs:
@@ -132,17 +145,34 @@ class Prover:
             self._side_by_side(lambda lane, pair: lane.compare(pair, broken, plan, shrink=shrink), tallies)
         return tuple(tallies.verdicts())
 
+    @property
+    def _light_last(self) -> list[int]:
+        """The numbers of the pairs, in the order in which lanes take them."""
+        return sorted(range(len(self.pairs)), key=lambda number: self.pairs[number].is_light)
+
+    def _begin(self, threads: ThreadPoolExecutor, twins: int) -> list[Future[None]]:
+        """What needs no model of the base, beside which it is done: the alternatives, and the inputs of some twins."""
+        made = threads.submit(self.others.make, self.lanes[0].base)
+
+        def prepare(lane: Lane, pair: Pair) -> None:
+            made.result()
+            lane.prepare(pair)
+
+        first = [self.pairs[number] for number in self._light_last[:twins]]
+        return [made, *(threads.submit(prepare, *both) for both in zip(self.lanes, first, strict=False))]
+
     def _side_by_side(self, compare: Callable[[Lane, Pair], Tallies], tallies: Tallies) -> None:
         """Each lane in a thread: DuckDB works without Python's lock. What is found is as of one lane."""
-        light_last = sorted(range(len(self.pairs)), key=lambda number: self.pairs[number].is_light)
-        waiting, found = iter(light_last), dict[int, Tallies]()
+        name_of = {number: self.pairs[number].name for number in self._light_last}
+        own = [[number for number, name in name_of.items() if name in lane.ahead] for lane in self.lanes]
+        waiting, found = iter([number for number in name_of if number not in chain(*own)]), dict[int, Tallies]()
 
-        def run(lane: Lane) -> None:
-            for number in waiting:  # what one lane takes no other does
+        def run(lane: Lane, own: Sequence[int]) -> None:
+            for number in chain(own, waiting):  # what one lane takes no other does
                 found[number] = compare(lane, self.pairs[number])
 
         with ThreadPoolExecutor(len(self.lanes)) as threads:
-            list(threads.map(run, self.lanes))
+            list(threads.map(run, self.lanes, own))
         for number in range(len(self.pairs)):
             tallies.add(found[number].of)
 
