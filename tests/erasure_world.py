@@ -18,6 +18,7 @@ import pytest
 
 from orchestration.consent.ledger import open_ledger
 from orchestration.consent.mirror import Mirror
+from orchestration.evidence import expectations
 from orchestration.exports.export import export_generation
 from orchestration.identity.vault import Vault
 from orchestration.ingestion.archive import seal_file
@@ -68,12 +69,31 @@ def scattered(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
-@pytest.fixture(name="world")
-def scattered_world(scattered: World, tmp_path: Path) -> World:
-    """A copy of it, exported once."""
-    copied = copy_world(scattered, tmp_path)
-    export_generation(copied.home, copied.policy, copied.keys, now=LATER, policy_hash=copied.build.policy_hash)
+@pytest.fixture(scope="session")
+def exported(scattered: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A copy of it, exported once. Copy it, do not change it."""
+    copied = copy_world(scattered, tmp_path_factory.mktemp("exported"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expectations, "check_export", lambda *_: [CheckResult("exports", "good", True)])
+        export_generation(copied.home, copied.policy, copied.keys, now=LATER, policy_hash=copied.build.policy_hash)
     return copied
+
+
+@pytest.fixture(name="world")
+def scattered_world(exported: World, tmp_path: Path) -> World:
+    return copy_world(exported, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def erased_once(exported: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, str]:
+    return erased(copy_world(exported, tmp_path_factory.mktemp("erased")))
+
+
+@pytest.fixture
+def without_ann(erased_once: tuple[World, str], tmp_path: Path) -> tuple[World, str]:
+    """A copy of the world after ann asked and everything was done, and her request."""
+    world, request = erased_once
+    return copy_world(world, tmp_path / "without_ann"), request
 
 
 def _shop(world: World) -> list[Person]:

@@ -199,6 +199,7 @@ def _fill_vault(world: World) -> None:
 
 
 def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict[str, Any], until: datetime) -> None:
+    con.execute("begin")  # hundreds of statements: each by itself would be written to the disk
     for schema in ("meta", "ledger", "identity", "intermediate", "marts", "governance"):
         con.execute(f"create schema if not exists {schema}")
     write_policy_tables(
@@ -232,6 +233,7 @@ def _write_generation(con: duckdb.DuckDBPyConnection, world: World, staged: dict
     _write_members(con, world, until.replace(tzinfo=None))
     _write_consents(con, world)
     _write_governance(con, world)
+    con.execute("commit")
 
 
 def _write_identifiers(con: duckdb.DuckDBPyConnection, world: World) -> None:

@@ -23,6 +23,12 @@ def copy_home(home: Path, to: Path) -> Path:
     return to
 
 
+def put_back(kept: Path, place: Path) -> Path:
+    """A folder as it was made, at the very path at which it was: some of what lies in a home names that."""
+    shutil.rmtree(place, ignore_errors=True)
+    return Path(shutil.copytree(kept, place))
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first process to ask for it makes, and others wait for. Copy it, do not change it."""
     base = factory.getbasetemp()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -49,16 +48,20 @@ from tests.erasure_world import (
     ask_and_confirm,
     erase,
     erased,
+    erased_once,
+    exported,
     rebuild,
     scattered,
     scattered_world,
     site_of,
+    without_ann,
 )
 from tests.generation_fixture import World, copy_world
+from tests.killed import in_child
 from tests.postgres import LOGIN, OWNER, Server
 from tests.unit.test_exports import SMS, contacts, phones, quick_checks, run
 
-__all__ = ["quick_checks", "scattered", "scattered_world"]  # fixtures
+__all__ = ["erased_once", "exported", "quick_checks", "scattered", "scattered_world", "without_ann"]  # fixtures
 ROOT = Path(__file__).parents[2]
 OTHERS = ("bob", "cat", "dan", "eve")
 KINDS = ("phone", "email", "openid", "cookie", "push")
@@ -103,9 +106,9 @@ def test_search_finds_the_person_before_and_nothing_after(world: World) -> None:
 
 
 @pytest.mark.fault("F1")
-def test_other_people_are_what_they_were(world: World) -> None:
+def test_other_people_are_what_they_were(world: World, without_ann: tuple[World, str]) -> None:
     before = rest_of(world)
-    new, _ = erased(world)
+    new, _ = without_ann
     assert rest_of(new) == before | {"lake": rest_of(new)["lake"]}
     kept = {row["touchpoint_key"]: row for row in rest_of(new)["lake"]}
     assert {row["touchpoint_key"] for row in before["lake"]} == kept.keys() - {"bob-3"}
@@ -122,11 +125,11 @@ def _quarantined(world: World) -> list[tuple[int, str, str | None]]:
     return list(read_quarantine(world.keys, world.home.quarantine / "web" / f"{BATCH}.parquet"))
 
 
-def test_ledger_still_verifies_and_names_nobody(world: World) -> None:
+def test_ledger_still_verifies_and_names_nobody(world: World, without_ann: tuple[World, str]) -> None:
     """The chain proves what was lawful, and who it was about cannot be told."""
     with SubjectRegistry(world.home, world.keys) as registry:
         ref = registry.lookup(world.token("ann", "phone"))
-    new, _ = erased(world)
+    new, _ = without_ann
     with closing(Ledger.open(new.home.ledger_db, new.keys)) as ledger:
         assert ledger.verify() is None
         (first, *_rest) = rows = ledger.subject_rows([ref or ""])
@@ -151,9 +154,9 @@ def test_erasure_waits_for_its_time_and_for_a_build(world: World) -> None:
 
 
 @pytest.mark.fault("F12")
-def test_recipients_stay_outstanding_in_the_evidence(world: World) -> None:
+def test_recipients_stay_outstanding_in_the_evidence(without_ann: tuple[World, str]) -> None:
     """What a recipient has fetched is not ours to delete: the evidence lists them (F12)."""
-    new, request = erased(world)
+    new, request = without_ann
     reached = respond.find(site_of(new), request).reached("physically_erased")
     assert reached is not None
     (sms,) = [one for one in reached.evidence["recipients"] if one["destination"] == "sms_gateway"]
@@ -161,8 +164,8 @@ def test_recipients_stay_outstanding_in_the_evidence(world: World) -> None:
     assert reached.evidence["steps"]["outbox"]["suppression_files"] > 0
 
 
-def test_export_after_an_erasure_is_everybody_else(world: World) -> None:
-    new, _ = erased(world)
+def test_export_after_an_erasure_is_everybody_else(without_ann: tuple[World, str]) -> None:
+    new, _ = without_ann
     new.hear(DUE)
     run(new, now=DUE)
     assert contacts(new) == phones(new, *OTHERS)
@@ -196,8 +199,8 @@ def test_search_finds_what_a_step_leaves_out(world: World, skipped: str, monkeyp
     assert respond.find(site_of(new), request).has_tombstone
 
 
-def test_clean_search_ends_the_tombstone_and_is_signed(world: World) -> None:
-    new, request = erased(world)
+def test_clean_search_ends_the_tombstone_and_is_signed(world: World, without_ann: tuple[World, str]) -> None:
+    new, request = without_ann
     found, path = verify_erasure(site_of(new), request, [], now=DUE)
     assert found.is_clean
     assert not respond.find(site_of(new), request).has_tombstone
@@ -243,28 +246,20 @@ def test_search_leaves_nothing_of_its_control(world: World) -> None:
     assert left == []
 
 
-def test_manifest_counts_what_went(world: World) -> None:
-    new, _ = erased(world)
+def test_manifest_counts_what_went(without_ann: tuple[World, str]) -> None:
+    new, _ = without_ann
     (manifest,) = [m for m in manifests(new.home, "web") if m.batch == BATCH]
     assert manifest.removed == {"erasure": 2}
     assert manifest.accepted - 2 == sum(pq.read_metadata(path).num_rows for path in lake_files(new.home, "web"))
 
 
-def test_deleted_entries_leave_no_bytes_in_the_databases(world: World) -> None:
+def test_deleted_entries_leave_no_bytes_in_the_databases(world: World, without_ann: tuple[World, str]) -> None:
     with closing(sqlite3.connect(world.home.vault_db)) as con:
         sealed = [bytes(row[0]) for row in con.execute(
             "select sealed from contacts where token = ?", (world.token("ann", "phone"),))]  # fmt: skip
     assert sealed and sealed[0] in world.home.vault_db.read_bytes()
-    new, _ = erased(world)
+    new, _ = without_ann
     assert sealed[0] not in new.home.vault_db.read_bytes()
-
-
-def killed(world: World, moment: int) -> str:
-    """Runs an erasure in a process that is killed at this moment; what it said."""
-    command = [sys.executable, "-m", "tests.killed_erasure", str(world.home.root), DUE.isoformat(), str(moment)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == (-signal.SIGKILL if moment else 0), done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -272,13 +267,15 @@ def moments(scattered: World, tmp_path_factory: pytest.TempPathFactory) -> int:
     """How many moments there are in one erasure."""
     copied = copy_world(scattered, tmp_path_factory.mktemp("counted"))
     ask_and_confirm(copied)
-    return int(killed(copied, 0))
+    counted = in_child(lambda: erase(copied), None)
+    assert counted > 100
+    return counted
 
 
 def is_finished_after_a_kill(world: World, moments: int, sample: int) -> None:
     request = ask_and_confirm(world)
     before = rest_of(world)
-    killed(world, random.Random(sample).randint(1, moments - 1))
+    assert in_child(lambda: erase(world), random.Random(sample).randint(1, moments - 1)) == -1
     state = respond.find(site_of(world), request).state
     assert state == "logically_erased", "half an erasure is never called one"
     erase(world)
@@ -377,9 +374,9 @@ def test_source_under_legal_hold_defers_the_erasure(world: World) -> None:
 
 
 @pytest.mark.fault("F5")
-def test_person_who_comes_back_is_readmitted_by_staff_alone(world: World) -> None:
+def test_person_who_comes_back_is_readmitted_by_staff_alone(world: World, without_ann: tuple[World, str]) -> None:
     """A new consent does not bring an erased person back; when staff readmit the identifier it is taken again (F5)."""
-    new, _ = erased(world)
+    new, _ = without_ann
     new = replace(new, people=world.people)
     new.tell("ann", decision="grant", purpose="sms_marketing", method="explicit_click", at=DUE)
     with SubjectRegistry(new.home, new.keys) as registry:
@@ -445,8 +442,8 @@ def test_details_on_postgresql_go_with_a_login_that_may_delete_them(world: World
         assert ledger.verify() is None
 
 
-def test_erased_person_has_nothing_to_withdraw(world: World) -> None:
-    new, _ = erased(world)
+def test_erased_person_has_nothing_to_withdraw(world: World, without_ann: tuple[World, str]) -> None:
+    new, _ = without_ann
     asked = desk.Withdrawal(("shop",), DUE)
     with pytest.raises(AssentError, match="was erased on request"):
         desk.withdraw(new.home, new.policy, new.keys, [world.subject("ann"), world.subject("bob")], asked, now=DUE)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ from orchestration.warehouse import contact_log
 from orchestration.warehouse.publish import published
 from tests import retention_world
 from tests.generation_fixture import AS_OF
+from tests.homes import put_back
 from tests.killed import in_child
 from tests.retention_world import CLOCK, GENERATION, HELD, OLD_BATCH, YOUNG_BATCH, Retained
 
@@ -50,12 +52,21 @@ GOES = {name: units for name, units in DUE.items() if units}
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Retained:
-    return retention_world.make(tmp_path_factory.mktemp("template"))
+    return retention_world.make(tmp_path_factory.mktemp("template") / "place")
+
+
+@pytest.fixture(scope="module")
+def kept(template: Retained) -> Path:
+    """Its folder, backups and all, which nobody changes."""
+    place = template.backups.parent
+    return Path(shutil.copytree(place, place.with_name("kept")))
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Retained:
-    return retention_world.make(tmp_path)
+def made(template: Retained, kept: Path) -> Retained:
+    """In its own place: the notes of the backups name them there."""
+    put_back(kept, template.backups.parent)
+    return template
 
 
 def records(home: Home) -> list[dict[str, Any]]:
@@ -389,9 +400,9 @@ def test_without_a_generation_nothing_of_people_goes(made: Retained) -> None:
     assert report.units["quarantine"] == 1
 
 
-def killed_purge(template: Retained, tmp_path: Path, seed: int) -> None:
+def killed_purge(made: Retained, tmp_path: Path, seed: int) -> None:
     """However far it came, it never says "done" before it is; the next purge ends as one that nobody killed."""
-    whole, half = (retention_world.copy(template, tmp_path / name) for name in ("whole", "half"))
+    whole, half = (retention_world.copy(made, tmp_path / name) for name in ("whole", "half"))
     events = in_child(lambda: purge(whole.at()), None)
     assert events > 50
     assert in_child(lambda: purge(half.at()), random.Random(seed).randrange(1, events * 9 // 10)) == -1
@@ -409,14 +420,14 @@ def killed_purge(template: Retained, tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.fault("A8")
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_purge_resumes_and_claims_nothing(template: Retained, tmp_path: Path, seed: int) -> None:
-    killed_purge(template, tmp_path, seed)
+def test_killed_purge_resumes_and_claims_nothing(made: Retained, tmp_path: Path, seed: int) -> None:
+    killed_purge(made, tmp_path, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4, 24))
-def test_killed_purge_resumes_and_claims_nothing_many_times(template: Retained, tmp_path: Path, seed: int) -> None:
-    killed_purge(template, tmp_path, seed)
+def test_killed_purge_resumes_and_claims_nothing_many_times(made: Retained, tmp_path: Path, seed: int) -> None:
+    killed_purge(made, tmp_path, seed)
 
 
 def test_old_evidence_file_of_a_generation_goes_and_its_reports_stay(made: Retained) -> None:

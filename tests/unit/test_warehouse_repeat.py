@@ -29,6 +29,7 @@ from orchestration.warehouse.gate import REQUIRED_STAGES, release
 from orchestration.warehouse.publish import publish, published, release_path
 from orchestration.warehouse.repeat import checks_of, find_repeat, repeated
 from orchestration.warehouse.stage import stage_inputs
+from tests.homes import put_back
 from tests.ledger_places import ANNE, grant
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
@@ -74,16 +75,25 @@ class World:
         return found
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(Home.open(tmp_path / "home", demo_seed=1))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The world's folder, for one test after the other, and a copy of it that nobody changes."""
+    place = tmp_path_factory.mktemp("repeat") / "place"
+    world = World(Home.open(place / "home", demo_seed=1))
     deliver(world.home)
     with open_ledger(world.home, Keys.open(world.home)) as (ledger, _):
         ledger.append([grant("e1", effective_at=AS_OF - timedelta(days=1))], AS_OF)
     build = world.build()
     release(world.home, build, CHECKS)
     assert publish(world.home, build, now=AS_OF)
-    return world
+    return place, Path(shutil.copytree(place, place.with_name("kept")))
+
+
+@pytest.fixture
+def world(made: tuple[Path, Path]) -> World:
+    """In its own place: the views of the generation name the lake there."""
+    place, kept = made
+    return World(Home.open(put_back(kept, place) / "home", create=False))
 
 
 def deliver(home: Home) -> None:
