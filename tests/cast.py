@@ -30,9 +30,10 @@ class Stage:
         tokens = self._tokens(persona)
         wrong = []
         with duckdb.connect(str(self.file), read_only=True) as con:
+            said = {kind: getattr(self, f"_{kind}s")(con, tokens) for kind in ("segment", "purpose", "destination")}
             for what, answer in expected.items():
                 kind, name = what.split()
-                found = getattr(self, f"_{kind}")(con, tokens, name)
+                found = said[kind].get(name, {"no_consent"} if kind == "purpose" else set())
                 fits = (
                     "in" not in found if answer == "out" else answer in found and (answer == "in" or "in" not in found)
                 )
@@ -50,40 +51,40 @@ class Stage:
                 found.append(tokeniser.token(kind, issuer, plain))
         return found
 
-    def _segment(self, con: duckdb.DuckDBPyConnection, tokens: list[str], segment: str) -> set[str]:
+    def _segments(self, con: duckdb.DuckDBPyConnection, tokens: list[str]) -> dict[str, set[str]]:
         return self._answers(
             con,
-            "select case when p.is_member then 'in' else coalesce(p.reason, 'out') end "
+            "select p.segment, case when p.is_member then 'in' else coalesce(p.reason, 'out') end "
             "from intermediate.int_segment_people as p "
             "join policy.segments as s on p.segment = s.segment "
             "join intermediate.int_identifiers_resolved as i "
             "on p.person_key = i.person_key and i.controller = s.controller "
-            "where list_contains(?, i.token) and p.segment = ?",
+            "where list_contains(?, i.token)",
             tokens,
-            segment,
         )
 
-    def _destination(self, con: duckdb.DuckDBPyConnection, tokens: list[str], destination: str) -> set[str]:
+    def _destinations(self, con: duckdb.DuckDBPyConnection, tokens: list[str]) -> dict[str, set[str]]:
         return self._answers(
             con,
-            "select coalesce(a.reason, 'in') from intermediate.int_activations_decided as a "
+            "select a.destination, coalesce(a.reason, 'in') from intermediate.int_activations_decided as a "
             "join intermediate.int_identifiers_resolved as i on a.person_key = i.person_key "
-            "where list_contains(?, i.token) and a.destination = ?",
+            "where list_contains(?, i.token)",
             tokens,
-            destination,
         )
 
-    def _purpose(self, con: duckdb.DuckDBPyConnection, tokens: list[str], purpose: str) -> set[str]:
+    def _purposes(self, con: duckdb.DuckDBPyConnection, tokens: list[str]) -> dict[str, set[str]]:
         found = self._answers(
             con,
-            "select coalesce(p.reason, 'in') from intermediate.int_permissions_now as p "
+            "select p.purpose, coalesce(p.reason, 'in') from intermediate.int_permissions_now as p "
             "join intermediate.int_identifiers_resolved as i on p.person_key = i.person_key "
-            "where list_contains(?, i.token) and p.purpose = ? and p.category <> 'sensitive'",
+            "where list_contains(?, i.token) and p.category <> 'sensitive'",
             tokens,
-            purpose,
         )
-        return {"in"} if "in" in found else found or {"no_consent"}
+        return {purpose: {"in"} if "in" in answers else answers for purpose, answers in found.items()}
 
     @staticmethod
-    def _answers(con: duckdb.DuckDBPyConnection, sql: str, tokens: list[str], name: str) -> set[str]:
-        return {answer for (answer,) in con.execute(sql, [tokens, name]).fetchall()}
+    def _answers(con: duckdb.DuckDBPyConnection, sql: str, tokens: list[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for name, answer in con.execute(sql, [tokens]).fetchall():
+            found.setdefault(name, set()).add(answer)
+        return found

@@ -138,6 +138,22 @@ class Chain:
         order = TopologicalSorter({k: needed[k] for k in wanted}).static_order()
         return cls([nodes[key] for key in order])
 
+    def with_tests(self, manifest: Row) -> Chain:
+        """The same, and the models' tests that read nothing else."""
+        here = {node["unique_id"] for node in self.nodes}
+        others = (node for node in Chain.of(manifest).nodes if node["unique_id"] not in here)
+        models = {key for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+        return Chain([*self.nodes, *(n for n in others if n["resource_type"] == "test"
+                                     and models & set(n["depends_on"]["nodes"]) <= here)])  # fmt: skip
+
+    def changed_by(self, old: str) -> Chain:
+        """Those that hold `old`, and what is made from them: in a file that dbt built, the others stay as they are."""
+        touched: set[str] = set()
+        for node in self.nodes:
+            if old in node["compiled_code"] or touched & set(node["depends_on"]["nodes"]):
+                touched.add(node["unique_id"])
+        return Chain([node for node in self.nodes if node["unique_id"] in touched])
+
     @property
     def database(self) -> str:
         return str(self.nodes[0]["database"])

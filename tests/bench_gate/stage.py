@@ -37,7 +37,7 @@ def main(root: str, name: str, *size: str) -> None:
 def _run(home: Home, name: str, size: tuple[str, ...]) -> tuple[float, Any, Any, str]:
     """CPU seconds, the output, what else is worth knowing, and whose memory counts: self, children, or a process."""
     if name in SETUP:
-        return 0.0, _set_up(home, name, size), None, "children"
+        return 0.0, set_up(home, name, size), None, "children"
     if name == "dbt":
         return _dbt(home)
     if name == "bare":
@@ -60,7 +60,7 @@ def _timed(clock: Cpu, work: Callable[[], Any]) -> tuple[float, Any]:
     return clock() - started, result
 
 
-def _set_up(home: Home, name: str, size: tuple[str, ...]) -> Any:
+def set_up(home: Home, name: str, size: tuple[str, ...]) -> Any:
     if name == "world":
         make_world(home, load_policy(SHIPPED), Size(*map(int, size)))
         shutil.copyfile(home.building / f"{DATABASE}.duckdb", _inputs(home))

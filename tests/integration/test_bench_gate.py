@@ -12,6 +12,7 @@ from orchestration.home import Home
 from tests.bench_gate import ours, report
 from tests.bench_gate.__main__ import PEERS, StageFailedError, expect_equal, run, summary
 from tests.bench_gate.report import Measured
+from tests.bench_gate.stage import set_up
 from tests.bench_gate.world import Size
 from tests.homes import lend_project
 
@@ -22,16 +23,16 @@ SAMPLE = Size(touchpoints=20_000, people=2_000, events=12_000, days=30)
 def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     """Our queries on the sample, and the peers that are installed (Spark takes too long to start)."""
     home = tmp_path_factory.mktemp("bench") / "home"
-    run(home, "world", *map(str, vars(SAMPLE).values()))
+    set_up(Home.open(home), "world", tuple(map(str, vars(SAMPLE).values())))  # only what is measured needs a process
     lend_project(tmp_path_factory, home)
-    run(home, "build")
+    set_up(Home.open(home), "build", ())
     models = ours.Models(Home.open(home))
     ours.prepare_join(models)
     found = {name: _measured(stage(models)) for name, stage in ours.STAGES.items() if name not in ours.REBUILDS}
     for name in ours.REBUILDS:
         found[name] = _measured(ours.STAGES[name](ours.Models(Home.open(home))))
     peers = [name for name in ("polars", "pandas") if importlib.util.find_spec(PEERS[name])]
-    run(home, "inputs")
+    set_up(Home.open(home), "inputs", ())
     return found | {name: summary([run(home, name)]) for name in peers}
 
 

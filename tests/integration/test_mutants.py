@@ -5,12 +5,15 @@ The mutants change what dbt compiled, and bare DuckDB runs it, so each takes a s
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from tests.compared import UP_TO
 from tests.integration.conftest import Decided
 from tests.staged import Chain
 
@@ -54,23 +57,39 @@ MUTANTS = {
 }  # fmt: skip
 
 
-def run(decided: Decided, folder: Path, old: str = "", new: str = "") -> tuple[Rows, Rows, list[str]]:
-    """On a copy of the inputs that dbt had: decisions, what passed the gate, the models' tests that failed."""
-    file = Path(shutil.copy(decided.file, folder / decided.file.name))
-    with duckdb.connect(str(file)) as con:
-        con.execute("set timezone = 'UTC'")
-        failed = Chain.of(decided.manifest).run(con, old, new)
-        return con.execute(DECISIONS).fetchall(), con.execute(GATED).fetchall(), failed
+@dataclass(frozen=True)
+class Built:
+    """The models that make the decisions and the tests of these, in a copy of the file that dbt built."""
+
+    chain: Chain
+    con: duckdb.DuckDBPyConnection
+
+    def run(self, old: str = "", new: str = "") -> tuple[Rows, Rows, list[str]]:
+        """Decisions, what passed the gate, and the models' tests that failed. The file stays as it was."""
+        self.con.execute("begin")
+        try:
+            failed = self.chain.changed_by(old).run(self.con, old, new)
+            return self.con.execute(DECISIONS).fetchall(), self.con.execute(GATED).fetchall(), failed
+        finally:
+            self.con.execute("rollback")
 
 
 @pytest.fixture(scope="module")
-def truth(decided: Decided, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Rows]:
-    decisions, gated, failed = run(decided, tmp_path_factory.mktemp("truth"))
+def built(decided: Decided, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    file = Path(shutil.copy(decided.file, tmp_path_factory.mktemp("mutants")))
+    with duckdb.connect(str(file)) as con:
+        con.execute("set timezone = 'UTC'; set threads = 1")
+        yield Built(Chain.of(decided.manifest, *UP_TO).with_tests(decided.manifest), con)
+
+
+@pytest.fixture(scope="module")
+def truth(built: Built) -> tuple[Rows, Rows]:
+    decisions, gated, failed = built.run()
     assert not failed
     return decisions, gated
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_broken_rule_is_noticed(name: str, decided: Decided, truth: tuple[Rows, Rows], tmp_path: Path) -> None:
-    decisions, gated, failed = run(decided, tmp_path, *MUTANTS[name])
+def test_broken_rule_is_noticed(name: str, built: Built, truth: tuple[Rows, Rows]) -> None:
+    decisions, gated, failed = built.run(*MUTANTS[name])
     assert failed or (decisions, gated) != truth
