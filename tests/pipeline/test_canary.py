@@ -1,5 +1,6 @@
 """Canaries in a good and in a bad row of every source and of the consent feed are found nowhere but in the vault,
-encrypted, and in the contact columns that policy declares: after a good run, and after a failed one."""
+encrypted, and in the contact columns that policy declares: after a good run, and after a failed one. In the good run's
+landing are bad files too: each is refused or quarantined by itself, the rest goes on, and the exit code says so."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ import pytest
 
 from orchestration.errors import ExitCode
 from orchestration.policy.loader import SHIPPED
+from orchestration.settings import QUIET, child_environment
+from tests import bad_files
 from tests.homes import lend_project
 from tests.leaks import forms, plant_everywhere, scan
 from tests.markers import mark
@@ -157,8 +161,8 @@ def exported(home: Path) -> set[str]:
     return found
 
 
-@pytest.fixture
-def calls() -> Iterator[tuple[int, list[str]]]:
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[int, list[str]]]:
     """A proxy that notes whom anybody wanted to call, and lets nobody through (E9): its port, and the first lines."""
     heard: list[str] = []
 
@@ -212,20 +216,117 @@ def pickles(home: Path) -> list[Path]:
     return [path for path in files if path.read_bytes()[:2] in {b"\x80" + bytes([n]) for n in range(2, 6)}]
 
 
-@pytest.fixture
-def run(tmp_path: Path, calls: tuple[int, list[str]]) -> Callable[..., Finished]:
-    """Runs the command with temp dirs of its own and keeps what it says where the scan looks."""
-    said = tmp_path / "said"
-    tmp = tmp_path / "tmp"
-    said.mkdir()
-    tmp.mkdir()
+# Several commands, one after the other in one process: most of the seconds of each would go into starting Python.
+SEVERAL = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from orchestration.cli import main
 
-    def command(home: Path, *arguments: str, stdin: str = "") -> Finished:
-        done = assent(home, *arguments, stdin=stdin, TMPDIR=str(tmp), HOME=str(tmp), **calling(calls[0]))
-        (said / f"{len(list(said.iterdir()))}.txt").write_text(done.out + done.err)
+told = []
+for arguments, stdin in json.load(sys.stdin):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    sys.argv, sys.stdin = ["assent", *arguments], io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            told.append((ended.code, *(stream.buffer.getvalue().decode() for stream in (out, err))))
+json.dump(told, sys.stdout)
+"""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A home with canaries and bad files in landing, what its first run said, and who was called meanwhile."""
+
+    home: Path
+    port: int
+    heard: list[str]
+
+    @property
+    def said(self) -> Path:
+        """What commands said, where the scan looks; their temp dir lies beside it."""
+        return self.home.with_name("said")
+
+    @property
+    def tmp(self) -> Path:
+        return self.home.with_name("tmp")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"TMPDIR": str(self.tmp), "HOME": str(self.tmp), **calling(self.port)}
+
+    def run(self, *arguments: str) -> Finished:
+        done = assent(self.home, *arguments, **self.variables)
+        self._keep(done.out + done.err)
         return done
 
-    return command
+    def run_all(self, *commands: tuple[Sequence[str], str]) -> list[Finished]:
+        """Commands with what they read from stdin."""
+        environment = child_environment({**QUIET, "ASSENT_HOME": str(self.home), **self.variables})
+        done = subprocess.run([sys.executable, "-c", SEVERAL], input=json.dumps(commands), capture_output=True,
+                              text=True, env=environment, check=True)  # fmt: skip
+        told = [Finished(code or 0, out, err) for code, out, err in json.loads(done.stdout)]
+        assert len(told) == len(commands)
+        self._keep(done.stderr + "".join(one.out + one.err for one in told))
+        return told
+
+    def _keep(self, said: str) -> None:
+        (self.said / f"{len(list(self.said.iterdir()))}.txt").write_text(said)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watched, Finished]]:
+    home = tmp_path_factory.mktemp("canary") / "home"
+    lend_project(tmp_path_factory, make_demo(home, people=200, days=30))
+    for plant in (plant_online, plant_tills, plant_consent):
+        plant(home / "landing", LAST)
+    bad_files.plant_bad_files(home / "landing")
+    with listening() as (port, heard):
+        watched = Watched(home, port, heard)
+        watched.said.mkdir()
+        watched.tmp.mkdir()
+        yield watched, watched.run("run", "--as-of", AS_OF, "--json")
+
+
+def test_exit_code_says_that_files_were_refused(watched: tuple[Watched, Finished]) -> None:
+    _, done = watched
+    assert done.code == ExitCode.REFUSED_INPUT, done.err
+    assert done.json()["checks"]["failed"] == 0, "what was good is published"
+
+
+def test_each_refused_file_is_named_with_its_reason(watched: tuple[Watched, Finished]) -> None:
+    home, done = watched[0].home, watched[1]
+    for name, reason in bad_files.REFUSED.items():
+        told = [line for line in done.err.splitlines() if Path(name).name in line]
+        assert told and reason in told[0], (name, told)
+        assert (home / "landing" / name).exists(), "a refused file is not lost"
+    sources = done.json()["sources"]
+    assert {name: found["refused_files"] for name, found in sources.items()} == {
+        "web": 2,
+        "app": 1,
+        "wechat": 0,
+        "in_store": 3,
+    }
+
+
+def test_row_that_is_too_long_is_quarantined_and_its_file_goes_on(watched: tuple[Watched, Finished]) -> None:
+    found = watched[1].json()["sources"]["app"]
+    batches = (
+        json.loads(path.read_bytes()) for path in (watched[0].home / "lake" / "manifests" / "app").glob("*.json")
+    )
+    (batch,) = [one for one in batches if one["file"].endswith("events-2026-08-02.jsonl")]
+    assert (batch["accepted"], batch["quarantined_by_reason"]) == (1, {"oversized": 1})
+    assert found["read"] == found["accepted"] + found["duplicates"] + found["quarantined"]
+    assert not (watched[0].home / "landing" / "app" / "events-2026-08-02.jsonl").exists(), (
+        "what was read is gone from landing"
+    )
+
+
+def test_no_line_of_a_bad_file_is_repeated(watched: tuple[Watched, Finished]) -> None:
+    _, done = watched
+    for value in ("ck-bad", "M900999", "dv-big"):
+        assert value not in done.out + done.err
 
 
 @pytest.mark.fault("E1")
@@ -233,41 +334,40 @@ def run(tmp_path: Path, calls: tuple[int, list[str]]) -> Callable[..., Finished]
 @pytest.mark.fault("E3")
 @pytest.mark.fault("E6")
 @pytest.mark.fault("E9")
-def test_canaries_are_found_nowhere(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    run: Callable[..., Finished],
-    calls: tuple[int, list[str]],
-) -> None:
-    """Nor does anything call home, and the scan finds what is then left on purpose in each place."""
-    home = lend_project(tmp_path_factory, make_demo(tmp_path / "home", people=200, days=30))
-    for plant in (plant_online, plant_tills, plant_consent):
-        plant(home / "landing", LAST)
-    done = run(home, "run", "--as-of", AS_OF, "--json")
-    assert done.code == 0, done.err
+def test_canaries_are_found_nowhere(watched: tuple[Watched, Finished], tmp_path: Path) -> None:
+    """Nor does anything call home, and the scan finds what is then left on purpose in each place. The last test of that
+    home, which it changes."""
+    (at, done), home = watched, watched[0].home
     sources = done.json()["sources"]
     assert {name: source["quarantined"] >= 2 for name, source in sources.items()} == dict.fromkeys(sources, True)
-    assert run(home, "explain", "--segment", "wechat_engaged", "--identifier-file", "-", "--json",
-               stdin=f"openid:wx-oa-shop:{OPENID}\n").code == 0  # fmt: skip
-    run(home, "consent", "state", "--identifier-file", "-", stdin=f"email:email:{EMAIL}\nphone:e164:no-{PHONE}\n")
-    lineage = tmp_path / "said" / "lineage"
-    assert run(home, "lineage", "--html", f"{lineage}.html", "--openlineage", f"{lineage}.jsonl").code == 0
-    assert run(home, "lineage", "exports.wechat_engaged__wechat_broadcast.contact", "--json").code == 0
+    lineage = at.said / "lineage"
+    explained, _, *told, _ = at.run_all(
+        (
+            ("explain", "--segment", "wechat_engaged", "--identifier-file", "-", "--json"),
+            f"openid:wx-oa-shop:{OPENID}\n",
+        ),
+        (("consent", "state", "--identifier-file", "-"), f"email:email:{EMAIL}\nphone:e164:no-{PHONE}\n"),
+        (("lineage", "--html", f"{lineage}.html", "--openlineage", f"{lineage}.jsonl"), ""),
+        (("lineage", "exports.wechat_engaged__wechat_broadcast.contact", "--json"), ""),
+        (("export",), ""),
+    )
+    assert [explained.code, *(one.code for one in told)] == [0, 0, 0], told
     assert [*home.glob("evidence/*/openlineage.jsonl")] and [*home.glob("policies/*/lineage.json")]
-    run(home, "export")
     audience = shutil.copytree(home / "outbox", tmp_path / "outbox")  # the next scan wants it as it is
     assert OPENID in exported(home), "the good rows went all the way"
-    assert run(home, "consent", "withdraw", "--identifier-file", "-", "--controller", "shop", "--all",
-               stdin=f"email:email:{EMAIL}\n").code == 0  # fmt: skip
-    run(home, "consent", "receipt", "--identifier-file", "-", "--json", stdin=f"email:email:{EMAIL}\n")
-    run(home, "withdrawals", "--json")
-    run(home, "backup", str(tmp_path / "said" / "home.backup"), stdin=f"{PASSPHRASE}\n")
-    places = (home, home.with_name("home.anchor"), tmp_path / "said", tmp_path / "tmp")
+    withdrawn, *_ = at.run_all(
+        (("consent", "withdraw", "--identifier-file", "-", "--controller", "shop", "--all"), f"email:email:{EMAIL}\n"),
+        (("consent", "receipt", "--identifier-file", "-", "--json"), f"email:email:{EMAIL}\n"),
+        (("withdrawals", "--json"), ""),
+        (("backup", str(at.said / "home.backup")), f"{PASSPHRASE}\n"),
+    )
+    assert withdrawn.code == 0
+    assert (at.said / "home.backup").is_file()
+    places = (home, home.with_name("home.anchor"), at.said, at.tmp)
     assert scan(places, NEEDLES) == {}
     shutil.rmtree(home / "outbox")
     audience.rename(home / "outbox")
 
-    (tmp_path / "failing").mkdir()
     for plant in (plant_online, plant_consent):
         plant(home / "landing", NEXT)
     web = home / "landing" / "web" / f"tag-{NEXT}.jsonl.gz"
@@ -276,29 +376,30 @@ def test_canaries_are_found_nowhere(
     till = home / "landing" / "in_store" / f"till-{NEXT.replace('-', '')}.csv"
     till.write_bytes(f"小票行号,{PHONE}\n{NAME},{EMAIL}\n".encode("gb18030"))
     mark(till, ".ok")
-    policy = broken_policy(tmp_path / "failing" / "policy")
-    failed = run(home, "--policy", str(policy), "run", "--as-of", "2026-11-22T01:00:00+08:00")
+    policy = broken_policy(tmp_path / "policy")
+    failed = at.run("--policy", str(policy), "run", "--as-of", "2026-11-22T01:00:00+08:00")
     assert failed.code == ExitCode.FAILED, failed.err
     assert "Traceback" not in failed.err
     exported(home)
     assert scan(places, NEEDLES).keys() == REFUSED, "refused files stay where they landed"
     also = [argument for folder in places[2:] for argument in ("--also", str(folder))]
-    searched = run(home, "prove", "--canaries", *also)
+    searched = at.run("prove", "--canaries", *also)
     assert searched.code == ExitCode.OK, searched.out
     assert pickles(home) == []
-    assert calls[1] == [], "telemetry, version checks and lineage events are all off"
+    assert at.heard == [], "telemetry, version checks and lineage events are all off"
     left = leave_leaks(home)
     (home / "dagster" / "storage.pickle").write_bytes(pickle.dumps([1]))
     assert scan([home], NEEDLES).keys() == REFUSED | left
     assert pickles(home) == [home / "dagster" / "storage.pickle"]
 
 
-def test_proxy_hears_who_calls(calls: tuple[int, list[str]]) -> None:
+def test_proxy_hears_who_calls() -> None:
     """The control: a library that calls home with these variables is heard."""
     code = "import urllib.request; urllib.request.urlopen('http://telemetry.example.invalid/', timeout=5)"
-    environment = {**os.environ, **calling(calls[0])}
-    subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
-    assert [line.split()[0] for line in calls[1]] == ["GET"]
+    with listening() as (port, heard):
+        environment = {**os.environ, **calling(port)}
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+        assert [line.split()[0] for line in heard] == ["GET"]
 
 
 def test_the_scan_itself_finds_what_is_hidden(tmp_path: Path) -> None:
