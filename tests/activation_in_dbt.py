@@ -16,14 +16,15 @@ from tests.table_in_dbt import chain_in_one, literal
 MODEL = "activation_table"
 
 
-def add_activation_table(project: Path, manifest: dict[str, Any]) -> int:
-    """Adds the table to a copy of the prepared project, and says how many unit tests that makes."""
+def add_activation_table(project: Path, manifest: dict[str, Any], most: int | None) -> int:
+    """Adds the table to a copy of the prepared project, or the rows of its first builds, `most` of them; and says how
+    many unit tests that makes."""
     chain = Chain.of(manifest, *UP_TO)
     sql, sources = chain_in_one(chain, ANSWERS.format(schema=""))
     (project / "models" / "intermediate" / f"{MODEL}.sql").write_text(sql, encoding="utf-8")
     tests = []
     with chain.open() as con:
-        for build, batch in batches().items():
+        for build, batch in [*batches().items()][:most]:
             stage(con, batch)
             answers = ", ".join(f"('{row.key}', '{row.expected}')" for row in batch)
             given = [

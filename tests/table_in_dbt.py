@@ -25,13 +25,14 @@ left join int_touchpoints_gated_by_purpose as g on d.touchpoint_key = g.touchpoi
 where d.purpose = split_part(d.touchpoint_key, '/', 3)"""
 
 
-def with_table(project: Path, manifest: dict[str, Any], folder: Path) -> tuple[Path, int]:
-    """A copy of the prepared project that tests the table too, and how many unit tests that adds."""
+def with_table(project: Path, manifest: dict[str, Any], folder: Path, most: int | None) -> tuple[Path, int]:
+    """A copy of the prepared project that tests the table too, or the first batches of it, `most` of them; and how many
+    unit tests that adds."""
     copy = Path(shutil.copytree(project, folder / "dbt"))
     chain = Chain.of(manifest, *UP_TO)
     sql, sources = chain_in_one(chain)
     (copy / "models" / "intermediate" / f"{MODEL}.sql").write_text(sql, encoding="utf-8")
-    batches = by_policy()
+    batches = by_policy()[:most]
     with chain.open() as con:
         tests = [_unit_test(con, number, batch, sources) for number, batch in enumerate(batches)]
     (copy / "models" / "intermediate" / f"_{MODEL}__unit_tests.yml").write_text(
