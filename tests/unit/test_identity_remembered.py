@@ -136,21 +136,33 @@ LINKS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    nights=st.lists(
-        st.tuples(LINKS, st.lists(st.sampled_from(NAMES), max_size=2), st.lists(st.sampled_from(NAMES), max_size=1)),
-        min_size=2,
-        max_size=4,
-    )
+Night = tuple[list[Link], list[str], list[str]]
+NIGHTS = st.lists(
+    st.tuples(LINKS, st.lists(st.sampled_from(NAMES), max_size=2), st.lists(st.sampled_from(NAMES), max_size=1)),
+    min_size=2,
+    max_size=4,
 )
+
+
+@settings(max_examples=10, deadline=None)
+@given(nights=NIGHTS)
 def test_nights_that_remember_equal_nights_that_do_not(
-    con: duckdb.DuckDBPyConnection,
-    tmp_path_factory: pytest.TempPathFactory,
-    nights: list[tuple[list[Link], list[str], list[str]]],
+    con: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory, nights: list[Night]
 ) -> None:
     """New links, unlinks, erasures, and what retention removes from the record (the first night's half)."""
-    home = Home.open(tmp_path_factory.mktemp("nights") / "home", demo_seed=7)
+    remember(con, Home.open(tmp_path_factory.mktemp("nights") / "home", demo_seed=7), nights)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(nights=NIGHTS)
+def test_nights_that_remember_equal_nights_that_do_not_at_length(
+    con: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory, nights: list[Night]
+) -> None:
+    remember(con, Home.open(tmp_path_factory.mktemp("nights") / "home", demo_seed=7), nights)
+
+
+def remember(con: duckdb.DuckDBPyConnection, home: Home, nights: list[Night]) -> None:
     on_record: list[Link] = []
     for links, also, erased in nights:
         on_record = [*on_record[len(on_record) // 3 :], *links]
@@ -203,12 +215,25 @@ def test_tokens_that_are_not_ours_are_resolved_anew_each_night(con: duckdb.DuckD
     assert memory_of(home).read() is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(links=LINKS, weak=LINKS, data=st.data())
 def test_name_of_a_person_does_not_depend_on_what_is_weak(
     con: duckdb.DuckDBPyConnection, links: list[Link], weak: list[Link], data: st.DataObject
 ) -> None:
     """Weak identifiers join and leave, in any order: everyone with a strong identifier keeps the name."""
+    keep_names(con, links, weak, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(links=LINKS, weak=LINKS, data=st.data())
+def test_name_of_a_person_does_not_depend_on_what_is_weak_at_length(
+    con: duckdb.DuckDBPyConnection, links: list[Link], weak: list[Link], data: st.DataObject
+) -> None:
+    keep_names(con, links, weak, data)
+
+
+def keep_names(con: duckdb.DuckDBPyConnection, links: list[Link], weak: list[Link], data: st.DataObject) -> None:
     strong = [link for link in links if not {link.a[0], link.b[0]} & {"c", "d"}]
     joining = [link for link in weak if {link.a[0], link.b[0]} & {"c", "d"}]
     before = run(con, strong, NAMES)

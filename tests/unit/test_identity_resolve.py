@@ -115,9 +115,18 @@ LINKS = st.lists(
 ERASED = st.lists(st.sampled_from(NAMES), max_size=1)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(links=LINKS, erased=ERASED)
 def test_resolution_equals_the_slow_implementation(
+    con: duckdb.DuckDBPyConnection, links: list[Link], erased: list[str]
+) -> None:
+    assert run(con, links, NAMES, erased) == slow(links, NAMES, erased)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None)
+@given(links=LINKS, erased=ERASED)
+def test_resolution_equals_the_slow_implementation_at_length(
     con: duckdb.DuckDBPyConnection, links: list[Link], erased: list[str]
 ) -> None:
     assert run(con, links, NAMES, erased) == slow(links, NAMES, erased)
