@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -12,6 +13,13 @@ from tests.postgres import postgres_server, postgres_url
 MAX_SEED = 10**6
 
 __all__ = ["opened", "place", "postgres_server", "postgres_url"]
+
+gc.set_threshold(100_000, 50, 100)  # as the commands do: what all tests import is a million objects, none of it garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
