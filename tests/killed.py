@@ -36,3 +36,14 @@ def in_child(work: Callable[[], object], die_at: int | None) -> int:
     os.close(reading)
     os.waitpid(child, 0)
     return int(said) if said else -1
+
+
+def in_fork(work: Callable[[], object]) -> int:
+    """Runs `work`, which may kill itself, in a fork. Returns what a process that ended so returns."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -46,7 +49,8 @@ from orchestration.policy.loader import load_policy
 from orchestration.settings import IN_HOME, LedgerAt
 from orchestration.warehouse.checks import CheckResult
 from tests.anchored import tamper
-from tests.generation_fixture import LATER, SMS, World, copy_world, make_world
+from tests.generation_fixture import LATER, SMS, World, copy_world
+from tests.killed import in_fork
 from tests.postgres import LOGIN, Server
 
 PASSPHRASE = "correct horse battery"
@@ -188,11 +192,6 @@ def as_json(content: Any) -> bytes:
 
 
 # --- a home with one generation, its anchor and its backups
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
@@ -645,6 +644,10 @@ def _interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+def _die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_copied_rows_are_the_rows_where_details_are_erased(world: World, tmp_path: Path) -> None:
     con = sqlite3.connect(world.home.ledger_db)
     con.execute("DELETE FROM details")
@@ -652,21 +655,6 @@ def test_copied_rows_are_the_rows_where_details_are_erased(world: World, tmp_pat
     con.close()
     copy_rows(world.home.ledger_db, tmp_path / "copy.sqlite")
     assert verified_head(tmp_path / "copy.sqlite", world.keys)[0] == len(rows(world.home.root))
-
-
-KILLED = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from orchestration.identity import passphrase
-passphrase.SCRYPT_COST = 2
-from tests.unit.test_backup import *
-from orchestration.backup import {module} as module
-def die(*_, **__): os.kill(os.getpid(), 9)
-setattr(module, {name!r}, die) if hasattr(module, {name!r}) else setattr(Home, {name!r}, die)
-at = LedgerAt(None, Path({anchor!r}))
-restore(Path({new!r}), Path({file!r}), PASSPHRASE, at=at, now=NOW, started=silent, policy=POLICY)
-"""
 
 
 @pytest.mark.fault("A3", "H11")
@@ -684,13 +672,12 @@ def test_killed_restore_leaves_no_home(
 ) -> None:
     withdraw(world, "ann")
     root = new_home(tmp_path / "new", backed_up[1])
-    anchor = world.home.root.with_name("home.anchor")
-    script = KILLED.format(
-        root=str(Path(__file__).parents[2]), module=module, name=name, anchor=str(anchor), new=str(root),
-        file=str(backed_up[0]),
-    )  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr.decode()
+
+    def work() -> None:
+        setattr(importlib.import_module(f"orchestration.backup.{module}"), name, _die)
+        restored(root, backed_up[0], world)
+
+    assert in_fork(work) == -signal.SIGKILL
     for create in (True, False):
         with pytest.raises(HomeError, match="has not ended"):
             Home.open(root, create=create)

@@ -25,18 +25,13 @@ from orchestration.policy.schema import Policy, ShownCounts
 from orchestration.settings import Settings
 from orchestration.warehouse.checks import CheckResult
 from orchestration.warehouse.duckdb_settings import connect
-from tests.generation_fixture import LATER, RECALL, SMS, World, copy_world, make_world
+from tests.generation_fixture import LATER, RECALL, SMS, World, copy_world
 
 CHECKS = [
     CheckResult("dbt", "a", True),
     CheckResult("marts", "b", True),
     CheckResult("marts", "<b>c</b>", False, "warn"),
 ]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture

@@ -15,14 +15,9 @@ from orchestration.evidence.counts import generation_file
 from orchestration.evidence.diff import SegmentDifference, diff
 from orchestration.evidence.queries import queries
 from orchestration.settings import Settings
-from tests.generation_fixture import RECALL, SMS, World, copy_world, make_world
+from tests.generation_fixture import RECALL, SMS, World, copy_world
 
 SEGMENT_PEOPLE = "intermediate.int_segment_people"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture

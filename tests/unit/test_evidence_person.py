@@ -21,12 +21,7 @@ from orchestration.evidence.sentences import sentences
 from orchestration.exports.export import export_generation
 from orchestration.policy.vocabulary import vocabulary
 from orchestration.settings import IN_HOME, Settings
-from tests.generation_fixture import AS_OF, LATER, SMS, World, copy_world, make_world
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
+from tests.generation_fixture import AS_OF, LATER, SMS, World, copy_world
 
 
 @pytest.fixture

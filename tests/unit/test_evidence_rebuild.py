@@ -12,12 +12,7 @@ from orchestration.consent.ledger import open_ledger
 from orchestration.evidence import rebuild
 from orchestration.settings import IN_HOME
 from orchestration.warehouse.archive import FILES, Inputs
-from tests.generation_fixture import AS_OF, World, copy_world, make_world
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
+from tests.generation_fixture import AS_OF, World, copy_world
 
 
 @pytest.fixture

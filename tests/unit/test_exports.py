@@ -35,11 +35,6 @@ def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expectations, "check_export", lambda *_: good)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
-
-
 @pytest.fixture
 def world(template: World, tmp_path: Path) -> World:
     return copy_world(template, tmp_path)

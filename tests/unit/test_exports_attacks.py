@@ -24,9 +24,9 @@ from orchestration.warehouse.build import warehouse_file
 from orchestration.warehouse.gate import file_sha256
 from orchestration.warehouse.publish import release_path
 from tests.generation_fixture import AS_OF, LATER, SMS, World, make_world
-from tests.unit.test_exports import EVERYBODY, contacts, folder, phones, quick_checks, run, template, world
+from tests.unit.test_exports import EVERYBODY, contacts, folder, phones, quick_checks, run, world
 
-__all__ = ["quick_checks", "template", "world"]  # fixtures
+__all__ = ["quick_checks", "world"]  # fixtures
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -15,14 +15,9 @@ from orchestration.exports.export import export_generation
 from orchestration.exports.withdrawals import Withdrawals, measure_withdrawals
 from orchestration.settings import Settings
 from orchestration.warehouse.checks import CheckResult
-from tests.generation_fixture import AS_OF, EMAIL, LATER, SMS, World, copy_world, make_world
+from tests.generation_fixture import AS_OF, EMAIL, LATER, SMS, World, copy_world
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 
 from orchestration.errors import AssentError
 from orchestration.retention import respond
-from tests.erasure_world import exported, scattered, scattered_world, site_of
+from tests.erasure_world import scattered_world, site_of
 from tests.generation_fixture import LATER, SMS, World
 from tests.unit.test_exports import quick_checks
 from tests.unit.test_retention_requests import ask
 
-__all__ = ["exported", "quick_checks", "scattered", "scattered_world"]  # fixtures
+__all__ = ["quick_checks", "scattered_world"]  # fixtures
 
 
 def answered(world: World, folder: Path) -> tuple[dict[str, object], str]:

@@ -48,10 +48,7 @@ from tests.erasure_world import (
     ask_and_confirm,
     erase,
     erased,
-    erased_once,
-    exported,
     rebuild,
-    scattered,
     scattered_world,
     site_of,
     without_ann,
@@ -61,7 +58,7 @@ from tests.killed import in_child
 from tests.postgres import LOGIN, OWNER, Server
 from tests.unit.test_exports import SMS, contacts, phones, quick_checks, run
 
-__all__ = ["erased_once", "exported", "quick_checks", "scattered", "scattered_world", "without_ann"]  # fixtures
+__all__ = ["quick_checks", "scattered_world", "without_ann"]  # fixtures
 ROOT = Path(__file__).parents[2]
 OTHERS = ("bob", "cat", "dan", "eve")
 KINDS = ("phone", "email", "openid", "cookie", "push")

@@ -22,10 +22,10 @@ from orchestration.retention.requests import RequestLog
 from orchestration.retention.respond import Site
 from orchestration.settings import Settings
 from tests.generation_fixture import AS_OF, LATER, SMS, World
-from tests.unit.test_exports import EVERYBODY, contacts, phones, quick_checks, run, template, world
+from tests.unit.test_exports import EVERYBODY, contacts, phones, quick_checks, run, world
 from tests.unit.test_exports_attacks import edit_generation
 
-__all__ = ["quick_checks", "template", "world"]  # fixtures
+__all__ = ["quick_checks", "world"]  # fixtures
 SOON = LATER + timedelta(hours=1)
 
 

@@ -18,14 +18,14 @@ from orchestration.retention.search import Found
 from orchestration.retention.suppressions import FILE
 from orchestration.retention.verification import verify_erasure
 from orchestration.settings import IN_HOME, LedgerAt
-from tests.erasure_world import ANN_VALUES, DUE, erased, exported, scattered, scattered_world, site_of
+from tests.erasure_world import ANN_VALUES, DUE, erased, scattered_world, site_of
 from tests.generation_fixture import World
 from tests.homes import copy_home
 from tests.unit.test_backup import new_home
 from tests.unit.test_exports import quick_checks
 from tests.unit.test_retention_erasure import rest_of
 
-__all__ = ["exported", "quick_checks", "scattered", "scattered_world"]  # fixtures
+__all__ = ["quick_checks", "scattered_world"]  # fixtures
 PASSPHRASE = "correct horse battery"
 
 
