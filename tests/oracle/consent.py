@@ -68,7 +68,8 @@ def _basis(world: World, group: Node, purpose: Purpose) -> str:
     told = _evidence(world, group)
     regimes = {regime_of.get(e.jurisdiction or "") for e in told}
     asked: set[str] = {purpose.basis.get(regime, "none") for regime in regimes if regime is not None}
-    granted = [e for e in told if e.decision == "grant" and e.effective_at <= world.as_of]
+    in_time = [e for e in told if e.effective_at <= world.as_of and not _is_former_holders(world, e)]
+    granted = [e for e in in_time if e.decision == "grant"]
     is_evidenced = any(e.jurisdiction in regime_of and _speaks_for(world, e.node, group) for e in granted)
     return strictest(asked if is_evidenced and None not in regimes else asked | stated(world, purpose))
 

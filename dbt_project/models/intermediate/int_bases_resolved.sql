@@ -1,13 +1,14 @@
 -- The legal basis that a purpose needs for a group, by the regimes of the jurisdictions on record; where they conflict,
 -- the strictest. Only groups with a jurisdiction on record are listed; `group_id is null` is everybody else.
 -- A refusal may make the basis stricter, never laxer: what permits must come from a grant, of a strong identifier of the
--- group or of the only one. A browser's word is its own, and an undone link joins nobody.
+-- group or of the only one, by its present holder. A browser's word is its own, and an undone link joins nobody.
 with evidenced as (
     select
         r.group_id,
         j.regime,    -- null: a code that policy does not list is as good as none
         bool_or(
             not coalesce(d.restricts, true) and e.effective_at <= {{ as_of() }}
+            and coalesce(e.effective_at >= i.held_since, true)    -- else a former holder granted it
             and i.group_id = r.group_id and (i.is_strong or i.group_size = 1)
         ) as is_granted
     from {{ source('ledger', 'consent_events') }} as e
