@@ -163,7 +163,7 @@ def copy_lake(home: Home, target: Path) -> None:
     """Every file read whole and written as it was encoded, one after the other over one target; without its filter."""
     for path in (*lake_files(home, SOURCE), *link_files(home)):
         table = pq.ParquetFile(path).read()
-        pq.write_table(table, target, **options(table.column_names))
+        pq.write_table(table, target, **options(table))
 
 
 def erase(home: Home, people: int, numbers: list[int]) -> rewrite.Removed:

@@ -56,3 +56,13 @@ def test_large_batch_is_cut_by_subject_and_small_ones_are_one_file(tmp_path: Pat
     in_order = list(chain.from_iterable(tokens))
     assert in_order == sorted(in_order)
     assert len(world.lake()) == 65
+
+
+@pytest.mark.parametrize(("rows", "packed"), [(10, {"subject_token"}), (3_000, {"subject_token", "kind"})])
+def test_a_small_file_packs_only_what_is_hexadecimal(tmp_path: Path, rows: int, packed: set[str]) -> None:
+    table = pa.table({"subject_token": [f"{n:032x}" for n in range(rows)], "kind": ["a"] * rows})
+    layout.write_parquet(table, tmp_path / "a.parquet")
+    group = pq.read_metadata(tmp_path / "a.parquet").row_group(0)
+    columns = [group.column(at) for at in range(group.num_columns)]
+    assert {column.path_in_schema for column in columns if column.compression == "ZSTD"} == packed
+    assert pq.read_table(tmp_path / "a.parquet").select(table.column_names).to_pydict() == table.to_pydict()
