@@ -10,7 +10,7 @@ import csv
 import io
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,18 +167,24 @@ class CanarySearch:
                 if planted and not any("control" in names for names in held.values()):
                     return set()
                 controls += len(planted)
-                clear.update(path for path in paths if path not in planted and not self._wrong(root, path, held))
+                marks = {how: self._unlike(names) for how, names in held.items()}
+                clear.update(path for path in paths if path not in planted and not self._wrong(root, path, marks))
         return clear if controls else set()
 
-    def _wrong(self, root: Path, path: Path, held: Mapping[str, set[str]]) -> bool:
+    def _unlike(self, names: Collection[str]) -> list[Mark]:
+        """Of these marks one of each that is allowed elsewhere than another."""
+        marks = [self._named[number] for number in names if number != "control"]
+        return list({(mark.kind, mark.purpose): mark for mark in marks}.values())
+
+    def _wrong(self, root: Path, path: Path, marks: Mapping[str, Sequence[Mark]]) -> bool:
         """Whether one of the columns holds what it may not."""
         _, name = self._placed(root, path)
         return any(
-            not allowed.covers(self._named[number])
-            for how, names in held.items()
-            if names
+            not allowed.covers(mark)
+            for how, some in marks.items()
+            if some
             for allowed in [NOTHING if root in self._also else self._allowed.of(name, how)]
-            for number in names - {"control"}
+            for mark in some
         )
 
     def _look(

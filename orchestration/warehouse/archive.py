@@ -71,17 +71,19 @@ class Inputs(BaseModel):
         return Build(as_of=self.as_of, **{name: getattr(self, name) for name in names})
 
 
-def list_files(home: Home) -> pa.Table:
-    """Every file that a build reads now, with rows and hash (FILES). A file that the last archive lists, and that has
-    the same size and time, keeps the hash it had there: hashing the whole history every night would cost as much as
-    reading it, and whoever replays hashes what lies there in any case."""
-    known = _latest(home)
+def list_files(home: Home, *, is_measured: bool = True) -> pa.Table:
+    """Every file that a build reads now (FILES); `is_measured`: with rows and hash. A file that the last archive lists,
+    and that has the same size and time, keeps the hash it had there: hashing the whole history every night would cost
+    as much as reading it, and whoever replays hashes what lies there in any case."""
     rows = [row for manifest in manifests(home) for row in _of_batch(home, manifest)]
     rows += [
         {"kind": "deliveries", "path": path.relative_to(home.root).as_posix()}
         for path in sorted((home.evidence / "deliveries").glob("*.parquet"))
     ]
-    return pa.Table.from_pylist([_measured(home, row, known) for row in rows], schema=FILES)
+    if is_measured:
+        known = _latest(home)
+        rows = [_measured(home, row, known) for row in rows]
+    return pa.Table.from_pylist(rows, schema=FILES)
 
 
 def _of_batch(home: Home, manifest: Manifest) -> Iterator[Row]:
