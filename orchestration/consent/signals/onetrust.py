@@ -121,13 +121,16 @@ def _is_there(value: Any) -> bool:
 
 
 def _choices(purpose: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Topics and options, and whether each was chosen; a listed option is a chosen one."""
-    topics = [(topic, "id", True) for topic in _list(purpose, "topics")]
-    topics += [(topic, "topicGuid", at(topic, "value") is True) for topic in _list(purpose, "topics")]
-    topics += [(topic, "TopicId", at(topic, "TransactionType") == "OPT_IN") for topic in _list(purpose, "Preferences")]
-    for topic, key, is_chosen in topics:
-        if (name := code(at(topic, key))) is not None:
-            yield name, is_chosen
+    """Topics and options, and whether each was chosen; a listed option is a chosen one. Of topics none is where one of
+    them is refused and names none: it may be any."""
+    topics = _list(purpose, "topics")
+    told = [(code(at(topic, "topicGuid")), value, value is True) for topic in topics for value in [at(topic, "value")]]
+    for topic in _list(purpose, "Preferences"):
+        word = at(topic, "TransactionType")
+        told.append((code(at(topic, "TopicId")), word, word == "OPT_IN"))
+    is_clear = all(name is not None or word is None or is_chosen for name, word, is_chosen in told)
+    named = [(code(at(topic, "id")), True) for topic in topics] + [(name, is_chosen) for name, _, is_chosen in told]
+    yield from ((name, is_chosen and is_clear) for name, is_chosen in named if name is not None)
     for preference in (*_list(purpose, "customPreferences"), *_list(purpose, "CustomPreferences")):
         known = only(*(at(preference, key) for key in IDENTITIES))
         for option in (*_list(preference, "options"), *_list(preference, "Options")):

@@ -77,13 +77,18 @@ def words_of(purpose: Any) -> list[Any]:
 def choices(purpose: Any) -> tuple[set[str], set[str]]:
     yes: set[str] = set()
     no: set[str] = set()
+    of_any = False  # a refusal that names no topic
     for topic in lot(purpose, "topics"):
+        of_any |= not is_id(get(topic, "topicGuid")) and get(topic, "value") not in (None, True)
+        of_any |= not is_id(get(topic, "topicGuid")) and type(get(topic, "value")) in (int, float)
         yes |= {str(get(topic, "id"))} if is_id(get(topic, "id")) else set()
         if is_id(get(topic, "topicGuid")):
             (yes if get(topic, "value") is True else no).add(str(get(topic, "topicGuid")))
     for topic in lot(purpose, "Preferences"):
+        of_any |= not is_id(get(topic, "TopicId")) and get(topic, "TransactionType") not in (None, "OPT_IN")
         if is_id(get(topic, "TopicId")):
             (yes if get(topic, "TransactionType") == "OPT_IN" else no).add(str(get(topic, "TopicId")))
+    yes, no = (set(), no | yes) if of_any else (yes, no)
     for preference in lot(purpose, "customPreferences") + lot(purpose, "CustomPreferences"):
         above = name(*(get(preference, step) for step in ("purposeId", "id", "Id", "guid")))
         for option in lot(preference, "options") + lot(preference, "Options"):

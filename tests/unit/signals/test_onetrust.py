@@ -251,6 +251,21 @@ def test_more_choices_than_a_purpose_may_have_are_all_refused() -> None:
     assert granted([signal]) == {P} and asked(signal, f"{P}.c1.o1", True) == "refused"
 
 
+@pytest.mark.parametrize(
+    "topics",
+    [
+        {"topics": [{"topicGuid": "t1", "value": True}, {"value": False}]},
+        {"topics": [{"topicGuid": "t1", "value": True}, {"topicGuid": [], "value": False}]},
+        {"topics": [{"id": "t1"}, {"id": "t2", "value": 1}]},
+        {"topics": [{"id": "t1"}], "Preferences": [{"TransactionType": "OPT_OUT"}]},
+        {"Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}, {"TransactionType": "OPT_OUT"}]},
+    ],
+)
+def test_a_refusal_that_names_no_topic_may_be_of_any(topics: dict[str, Any]) -> None:
+    (signal,) = onetrust.read(details(profile(**topics)))
+    assert granted([signal]) == {P} and asked(signal, f"{P}.t1", True) == "refused"
+
+
 STATUS_KEYS = ("status", "Status", "transactionType", "TransactionType", "TransactionStatus")
 
 
