@@ -97,18 +97,7 @@ def stage_aside(
 ) -> duckdb.DuckDBPyConnection:
     """What a build would read now, in memory: no build comes of it, and no file; so nothing that would only name it
     (hashes of files, deliveries and code) is worked out. Hold the home's lock, and close it."""
-    head, ledger, points = _read(home, policy, keys, ledger_at)
-    read = Read(list_files(home, is_measured=False), ledger, points)
-    build = Build(
-        as_of=as_of.astimezone(UTC),
-        policy_hash=policy_hash(policy, policy_dir),
-        ledger_head=head[1],
-        ledger_seq=head[0],
-        lake_hash="",
-        activity_hash="",
-        keys_id=keys.id,
-        code_hash="",
-    )
+    build, read = _inputs(home, policy, keys, as_of, policy_dir, ledger_at, is_named=False)
     con = connect(home)
     try:
         con.execute("SET enable_external_file_cache = false")  # who reads a file once needs no copy of it
@@ -120,28 +109,31 @@ def stage_aside(
 
 
 def _inputs(
-    home: Home, policy: Policy, keys: Keys, as_of: datetime, policy_dir: Path, ledger_at: LedgerAt
+    home: Home,
+    policy: Policy,
+    keys: Keys,
+    as_of: datetime,
+    policy_dir: Path,
+    ledger_at: LedgerAt,
+    *,
+    is_named: bool = True,
 ) -> tuple[Build, Read]:
-    head, ledger, points = _read(home, policy, keys, ledger_at)
-    read = Read(list_files(home), ledger, points)
+    """What a build reads, and what names it."""
+    head, ledger = read_ledger(home, policy, keys, ledger_at)
+    with Vault(home, keys) as vault:
+        points = vault.contact_points_arrow()
+    read = Read(list_files(home, is_measured=is_named), ledger, points)
     build = Build(
         as_of=as_of.astimezone(UTC),
         policy_hash=policy_hash(policy, policy_dir),
         ledger_head=head[1],
         ledger_seq=head[0],
-        lake_hash=lake_hash(home),
-        activity_hash=activity_hash(home, read, as_of),
+        lake_hash=lake_hash(home) if is_named else "",
+        activity_hash=activity_hash(home, read, as_of) if is_named else "",
         keys_id=keys.id,
-        code_hash=code_hash(),
+        code_hash=code_hash() if is_named else "",
     )
     return build, read
-
-
-def _read(home: Home, policy: Policy, keys: Keys, ledger_at: LedgerAt) -> tuple[Head, dict[str, pa.Table], pa.Table]:
-    """The ledger up to its head, and the contact points."""
-    head, ledger = read_ledger(home, policy, keys, ledger_at)
-    with Vault(home, keys) as vault:
-        return head, ledger, vault.contact_points_arrow()
 
 
 def _of_models(policy: Policy, policy_dir: Path) -> tuple[frozenset[str], Mapping[str, frozenset[str]]]:

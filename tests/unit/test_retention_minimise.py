@@ -236,6 +236,13 @@ def test_hold_on_record_is_known_and_ends(world: World) -> None:
     assert plan(world) == {}
 
 
+def test_files_are_the_same_ones_where_nothing_is_to_be_named_by_them(world: World) -> None:
+    measured, plain = archive.list_files(world.home), archive.list_files(world.home, is_measured=False)
+    facts = ["rows", "bytes", "modified_ns", "sha256"]
+    assert measured.num_rows > 1 and plain.drop_columns(facts).equals(measured.drop_columns(facts))
+    assert all(plain[name].null_count == plain.num_rows for name in facts)
+
+
 def test_manifests_notes_and_replay_explain_the_difference(world: World) -> None:
     archived = archive.list_files(world.home)
     totals = [(m.read, m.accepted, m.removed) for m in manifests(world.home)]

@@ -259,6 +259,8 @@ def test_more_choices_than_a_purpose_may_have_are_all_refused() -> None:
         {"topics": [{"id": "t1"}, {"id": "t2", "value": 1}]},
         {"topics": [{"id": "t1"}], "Preferences": [{"TransactionType": "OPT_OUT"}]},
         {"Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}, {"TransactionType": "OPT_OUT"}]},
+        {"topics": [{"id": "t1"}, *[{}] * 500, {"topicGuid": "t1", "value": False}]},
+        {"Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}, *[{}] * 500, {"TransactionType": "OPT_OUT"}]},
     ],
 )
 def test_a_refusal_that_names_no_topic_may_be_of_any(topics: dict[str, Any]) -> None:
