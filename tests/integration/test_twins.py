@@ -45,7 +45,7 @@ MUTANTS = {
     "a threshold counts everybody": (
         "marts.advocates",
         "having touches >= 2",
-        "having touches >= (select 0.5 * count(*) / count(distinct subject_token) from lake.app)",
+        "having touches >= (select 0.75 * count(*) / count(distinct subject_token) from lake.app)",
     ),
     "an ungated branch is united": (
         "marts.advocates",

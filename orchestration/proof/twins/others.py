@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestration.ingestion.quoting import ident, text
 from orchestration.proof.twins.alternatives import WHAT
-from orchestration.proof.twins.cast import pool_of
+from orchestration.proof.twins.cast import REMOVED, ROWS_REMOVED, pool_of
 from orchestration.proof.twins.sample import NODES
 from orchestration.proof.twins.world import World, quoted
 
@@ -46,8 +46,8 @@ class Others:
         return f"""
             with named as (
                 select t.*, t.rowid as twin_row, coalesce(p.person, -1) as twin_person,
-                    twin_fate(coalesce(p.person, -1)::varchar) as twin_fate_of_person,
-                    twin_fate({text(table.removeprefix("lake."))} || t.rowid) as twin_fate_of_row,
+                    twin_fate(coalesce(p.person, -1)::varchar, {REMOVED}) as twin_fate_of_person,
+                    twin_fate({text(table.removeprefix("lake."))} || t.rowid, {ROWS_REMOVED}) as twin_fate_of_row,
                     {text(table)} || t.rowid as {WHAT}, '' as twin_copy
                 from {quoted(base.name, table)} as t left join twin_people as p on t.{node} = p.token
             ),
