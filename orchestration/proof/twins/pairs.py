@@ -83,14 +83,15 @@ def _of_audience(twins: Twins, project: Project, everyone: Sequence[Audience]) -
         name = f"{audience.name}{' with sensitive data' if audience.reads_sensitive else ''}: {what}"
         return Pair(name, tuple(chosen), twins.make, tuple((exposed, rule) for exposed in checked), _FORBIDDEN)
 
-    found = [pair("whatever is forbidden", changes, plain, "same")] if plain else []
-    if excluding:
-        hidden = [change for change in changes if not change.keeps_hidden]
-        found += [
-            pair("as much is hidden", [change for change in changes if change.keeps_hidden], excluding, "same"),
-            pair("more is hidden", [c for c in hidden if c.done == "added"], _people(excluding), "nobody gained"),
-        ]
-    return found
+    if not excluding:
+        return [pair("whatever is forbidden", changes, plain, "same")]
+    # what leaves as much hidden must show in nothing; of what does not, few models read what differs
+    hidden = [change for change in changes if not change.keeps_hidden]
+    return [
+        pair("as much is hidden", [change for change in changes if change.keeps_hidden], seen, "same"),
+        *([pair("other is hidden", hidden, plain, "same")] if plain else []),
+        pair("more is hidden", [c for c in hidden if c.done == "added"], _people(excluding), "nobody gained"),
+    ]
 
 
 def _of_channels(
