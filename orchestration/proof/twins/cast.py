@@ -22,6 +22,7 @@ from orchestration.proof.twins.world import World
 SETTLED = 60  # people of each controller of whom all is permitted: few segments of several conditions have others
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again. With 12 a segment had nobody
 LATE = 4  # of these, of people who agreed again: done just before that
+UNASKED = 0.25  # of them grant what no segment is for: some do, lest it count for what one is for
 RENEWED = 3  # days ago, at most, they did
 # Shares of the people, and of the single rows, that are forbidden: removed, and copied; the rest is changed. What is not
 # there takes no time to compare: measured, were half of the rows removed too, models would take 1.2 of the time, and of
@@ -215,6 +216,10 @@ _GRANTS = f"""
         left join policy.stages as g on s.purpose = g.purpose
         cross join range(2) as r (round)
         where twin_u('granted' || i.person || s.purpose) < case
+                when s.purpose not in (select identity_purpose from policy.settings)
+                    and s.purpose not in (select purpose from policy.stages where purpose is not null)
+                    and (s.controller, s.purpose) not in (select (controller, purpose) from policy.segments)
+                    then {UNASKED}
                 when i.is_plain or i.is_renewed then coalesce(g.stage_order <= i.last_stage, true)::integer
                 when s.purpose in (select purpose from policy.stages) then 0.5 when i.is_open then 0.95
                 when s.purpose = (select identity_purpose from policy.settings) then 0.9 else 0.65 end

@@ -28,7 +28,7 @@ _PERMISSIONS = {
 
 
 def deny(policy: Policy, twin: World, changes: Collection[Change], people: Collection[int] | None = None) -> None:
-    """Fills the twin: two of three people say no once more; some by an identifier that a touchpoint linked to
+    """Fills the twin: half of the people say no once more; some by an identifier that a touchpoint linked to
     theirs."""
     con, base = twin.con, twin.origin
     base.use()
@@ -55,7 +55,7 @@ def deny(policy: Policy, twin: World, changes: Collection[Change], people: Colle
             from twin_identifiers as i
             inner join twin_people as p on i.token = p.token and {within}
             left join renewed as r on p.person = r.person and i.controller = r.controller
-            where i.controller is not null and twin_u('denied' || p.person) < 0.67
+            where i.controller is not null and twin_u('denied' || p.person) < 0.5
             qualify row_number() over (
                 partition by p.person, i.controller order by twin_u('denies' || i.token), i.token
             ) = 1
