@@ -24,9 +24,9 @@ TOUCHPOINTS = 24  # of each identifier at each source; most are left out again. 
 LATE = 4  # of these, of people who agreed again: done just before that
 UNASKED = 0.25  # of them grant what no segment is for: some do, lest it count for what one is for
 RENEWED = 3  # days ago, at most, they did
-# Shares of the people, and of the single rows, that are forbidden: removed, and copied; the rest is changed. What is not
-# there takes no time to compare: measured, were half of the rows removed too, models would take 1.2 of the time, and of
-# 120 mutants by averages over everybody (15, at eight seeds) 95 would be seen instead of 93.
+# Shares of the people, and of the single rows, that are forbidden: removed, and copied; the rest is changed. What is
+# not there takes no time to compare: measured, with half of the rows removed too, models take 1.2 of the time, and
+# of 120 mutants by averages over everybody (15, at eight seeds) 95 are seen instead of 93.
 REMOVED, ROWS_REMOVED, COPIED = 0.5, 0.7, 0.15
 _LITERAL = r"'(?:[^'\n]|''){1,40}'"
 _MOST_VALUES = 10
