@@ -22,7 +22,7 @@ from orchestration.proof.twins.world import World
 SETTLED = 60  # people of each controller of whom all is permitted: few segments of several conditions have others
 TOUCHPOINTS = 24  # of each identifier at each source; most are left out again. With 12 a segment had nobody
 LATE = 4  # of these, of people who agreed again: done just before that
-UNASKED = 0.25  # of them grant what no segment is for: some do, lest it count for what one is for
+UNASKED = 0.25  # of people grant what no segment is for: some do, or what counts it for another purpose is not seen
 RENEWED = 3  # days ago, at most, they did
 # Shares of the people, and of the single rows, that are forbidden: removed, and copied; the rest is changed. What is
 # not there takes no time to compare: measured, with half of the rows removed too, models take 1.2 of the time, and
