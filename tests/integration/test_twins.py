@@ -114,6 +114,28 @@ def test_shipped_project_is_proved(prover: Prover, project: Project) -> None:
     assert {"PIPL", "GDPR", "CCPA"} <= regimes
 
 
+def test_settled_people_grant_whatever_a_segment_rests_on(prover: Prover) -> None:
+    """Else marts would be compared over few; what nothing rests on is granted by some, lest it count for another."""
+    granted = prover.con.execute("""
+        select s.controller, s.purpose, count(distinct g.person) / any_value(c.people)
+        from (select distinct controller, purpose from base.policy.scopes) as s
+        inner join (
+            select controller, count(distinct person) as people from base.main.twin_cast_identifiers
+            where is_plain or is_renewed group by controller
+        ) as c on s.controller = c.controller
+        left join base.main.twin_grants as g
+            on s.controller = g.controller and s.purpose = g.purpose and g.person in (
+                select person from base.main.twin_cast_identifiers where is_plain or is_renewed
+            )
+        group by s.controller, s.purpose
+    """).fetchall()
+    shares = {(controller, purpose): share for controller, purpose, share in granted}
+    asked = {(segment.controller, segment.purpose) for segment in POLICY.segments.segments}
+    asked |= {pair for pair in shares if pair[1] == POLICY.purposes.identity_purpose}
+    assert {pair for pair in asked if shares[pair] < 1} == set()
+    assert any(0 < share < 0.5 for pair, share in shares.items() if pair not in asked)
+
+
 def test_lanes_find_what_one_lane_finds(prover: Prover, project: Project) -> None:
     one = replace(prover, lanes=prover.lanes[:1])
     for changed in (project, mutated(project, *MUTANTS["sensitive touchpoints are read"])):

@@ -203,7 +203,12 @@ _LINKS = """
 # a yes to each purpose, or none: mostly whole, by the first identifier; some of one channel, expired, renewed, implied
 _GRANTS = f"""
     create or replace table twin_grants as
-    with asked as (
+    with serving as (  -- purposes of no segment without which one has nobody, or sends to nobody
+        select identity_purpose as purpose from policy.settings
+        union all select purpose from policy.stages
+        union all select transfer_purpose from policy.destinations
+    ),
+    asked as (
         select
             i.*, s.purpose, s.recipient, s.category, u.max_consent_age_days as days, r.round,
             concat_ws('|', i.person, s.purpose, r.round, s.category) as what, i.person || '|' || s.purpose as who
@@ -216,9 +221,8 @@ _GRANTS = f"""
         left join policy.stages as g on s.purpose = g.purpose
         cross join range(2) as r (round)
         where twin_u('granted' || i.person || s.purpose) < case
-                when s.purpose not in (select identity_purpose from policy.settings)
-                    and s.purpose not in (select purpose from policy.stages where purpose is not null)
-                    and (s.controller, s.purpose) not in (select (controller, purpose) from policy.segments)
+                when (s.controller, s.purpose) not in (select (controller, purpose) from policy.segments)
+                    and s.purpose not in (select purpose from serving where purpose is not null)
                     then {UNASKED}
                 when i.is_plain or i.is_renewed then coalesce(g.stage_order <= i.last_stage, true)::integer
                 when s.purpose in (select purpose from policy.stages) then 0.5 when i.is_open then 0.95

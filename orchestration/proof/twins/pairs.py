@@ -85,7 +85,7 @@ def _of_audience(twins: Twins, project: Project, everyone: Sequence[Audience]) -
 
     if not excluding:
         return [pair("whatever is forbidden", changes, plain, "same")]
-    # what leaves as much hidden must show in nothing; of what does not, few models read what differs
+    # excluded are those of whom something is hidden, so with more or less of it people go and come; the others stay
     hidden = [change for change in changes if not change.keeps_hidden]
     return [
         pair("as much is hidden", [change for change in changes if change.keeps_hidden], seen, "same"),
