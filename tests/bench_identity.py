@@ -17,10 +17,11 @@ import click
 import numpy as np
 
 from orchestration.home import Home
-from orchestration.identity.graph import NONE, Ints, Links, Nodes, People, components, resolve_people
+from orchestration.identity.graph import NONE, Ints, Links, Nodes, People, resolve_people
 from orchestration.identity.incremental import Resolution, Words, graph_of, update_people
 from orchestration.identity.keys import Keys
 from orchestration.identity.remembered import Memory, Names, old_numbers
+from tests.connected import by_scipy
 
 EACH = 10  # identifiers of a person: two anchors, four other strong, four weak
 DENSITY = 2 / 3  # of their 45 pairs that records link: 30, so 2 M identifiers have 6 M links
@@ -96,7 +97,7 @@ def measure(people: int, memory: Memory) -> None:
     now = next_night(before, people, rng)
     people_before = resolve_people(before.nodes, before.links)
     resolved = Resolution(graph_of(before.nodes, before.links, before.names.low), people_before)
-    bound, _ = best(lambda: components(len(now.nodes), now.links.ends))
+    bound, _ = best(lambda: by_scipy(len(now.nodes), now.links.ends))
     full, anew = best(lambda: resolve_people(now.nodes, now.links))
     writing, _ = best(lambda: memory.write(resolved, before.names))
     reading, found = best(memory.read)

@@ -27,7 +27,7 @@ def identifiers(site: Site) -> dg.AssetsDefinition:
         deps=[site.key("warehouse", "inputs"), site.key("policy", "organisation")],
         group_name=GROUP,
         owners=[TEAM],
-        kinds={"scipy", "duckdb"},
+        kinds={"numpy", "duckdb"},
         description="Every identifier with its group: joined by links in force at T, cut where people share one.",
         partitions_def=daily(site),
         backfill_policy=ONE_DAY,

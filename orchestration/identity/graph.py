@@ -95,16 +95,19 @@ def both(flag: Bools, links: Ints) -> Bools:
 
 
 def components(nodes: int, links: Ints) -> Ints:
-    """For each node the smallest node of its connected component. `links` is (2, m)."""
-    from scipy.sparse import coo_array  # here: 0.2 s, which most commands need not wait for
-    from scipy.sparse.csgraph import connected_components
+    """For each node the smallest node of its connected component. `links` is (2, m).
 
-    ones = np.ones(links.shape[1], dtype=np.int32)  # int8 would add up to nothing where 256 links join the same two
-    graph = coo_array((ones, (links[0], links[1])), shape=(nodes, nodes))
-    count, labels = connected_components(graph, directed=False)
-    smallest = np.empty(count, dtype=np.int64)
-    smallest[labels[::-1]] = np.arange(nodes)[::-1]  # of several, the last that is assigned stays
-    return smallest[labels]
+    Each round hangs every group below the smallest that it is linked with, and of those that hang below none each has
+    at least one below it: half of them are left at most. (scipy's takes 0.25 s to import, and is no faster by much: 0.6
+    of the time for 2 million people, more than all of it below a thousand.)"""
+    group = np.arange(nodes)
+    while links.shape[1]:
+        links = group[links]
+        links = links[:, links[0] != links[1]]
+        np.minimum.at(group, links.max(axis=0), links.min(axis=0))
+        while not np.array_equal(group, above := group[group]):
+            group = above
+    return group
 
 
 @dataclass(frozen=True)

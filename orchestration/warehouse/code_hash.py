@@ -16,7 +16,7 @@ NOT_CODE = {"target", "logs", "dbt_packages", "__pycache__", "demo"}  # the demo
 # They compute and check a generation. Not among its inputs: a generation does not become another by an upgrade.
 TOOLS = (
     *("duckdb", "dbt-core", "dbt-adapters", "dbt-duckdb", "jinja2", "sqlglot"),
-    *("numpy", "scipy", "pandas", "pyarrow", "great-expectations"),
+    *("numpy", "pandas", "pyarrow", "great-expectations"),
 )
 
 

@@ -15,7 +15,7 @@ from orchestration.errors import AssentError, ExitCode, HomeError
 from orchestration.policy.loader import PolicyError, Problem
 from orchestration.settings import Settings, load_settings
 
-HEAVY = ("dagster", "duckdb", "pandas", "pyarrow", "great_expectations", "sqlalchemy", "scipy")
+HEAVY = ("dagster", "duckdb", "pandas", "pyarrow", "great_expectations", "sqlalchemy")
 
 
 def test_help_imports_nothing_heavy() -> None:
