@@ -284,7 +284,7 @@ def _settle(value: Value, knowledge: Knowledge) -> Value:
     mask = None
     if value.mask is not None:
         mask = knowledge.mask(frozenset(knowledge.evidence(factor) for factor in value.mask))
-    return replace(value, atoms=knowledge.atoms(value.atoms), mask=mask)
+    return value._replace(atoms=knowledge.atoms(value.atoms), mask=mask)
 
 
 def absent(atom: Atom) -> Atom:

@@ -6,7 +6,7 @@ rows of a table, with the guards that they passed. Not here: how they are found 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 How = Literal["copy", "compute", "aggregate"]
@@ -93,8 +93,7 @@ Mask = frozenset[Factor]
 Pending = frozenset[tuple[frozenset[int], Fact]]
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """What is known of an expression in every row."""
 
     term: Term | None = None  # it is this very value
@@ -151,8 +150,7 @@ def combined(values: Iterable[Value], how: How = "compute") -> Value:
 
 def conditional(value: Value, *conditions: Value) -> Value:
     """`value`, where the conditions choose it: they are told by it too."""
-    return replace(
-        value,
+    return value._replace(
         atoms=value.atoms | union(c.atoms for c in conditions),
         indirect=value.indirect | seen(conditions, "conditional"),
     )

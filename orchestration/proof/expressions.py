@@ -4,8 +4,6 @@ Not here: aggregates and windows (`windows.py`), FROM, WHERE and the like (`bloc
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlglot import exp
 
 from orchestration.proof import predicates
@@ -53,8 +51,7 @@ def _cast(node: exp.Expr, scope: Scope) -> Value:
     """A mask cast to a whole number is the same mask, and a code cast to text the same code."""
     value = evaluate(node.this, scope)
     whole, text = node.args["to"].is_type(*_WHOLE), node.args["to"].is_type(*_TEXTS)
-    return replace(
-        value,
+    return value._replace(
         direct=stronger(value.direct, "compute"),
         term=value.term if text else None,
         roles=value.roles if text else frozenset(),
@@ -98,8 +95,8 @@ def _is(node: exp.Expr, scope: Scope) -> Value:
     if isinstance(other, exp.Null):
         return predicates.is_null(value)
     if isinstance(other, exp.Boolean):
-        told = replace(combined([value]), strict=frozenset())
-        return replace(told, truths=value.truths if other.this else value.falses)
+        told = combined([value])._replace(strict=frozenset())
+        return told._replace(truths=value.truths if other.this else value.falses)
     return predicates.compared(exp.NullSafeEQ(), value, evaluate(other, scope))
 
 
@@ -114,7 +111,7 @@ def _in(node: exp.Expr, scope: Scope) -> Value:
         return _is_among(value, scope.subquery(query), scope)
     if node.args.get("unnest") is not None or node.args.get("field") is not None:
         listed = [evaluate(node.args.get("unnest") or node.args["field"], scope)]
-        return replace(combined([value, *listed]), strict=value.strict)
+        return combined([value, *listed])._replace(strict=value.strict)
     return predicates.is_listed(value, (evaluate(item, scope) for item in node.expressions))
 
 
@@ -124,8 +121,7 @@ def _is_among(value: Value, rows: Rows, scope: Scope) -> Value:
     found = columns[0] if len(columns) == 1 else combined(columns)
     equal = predicates.compared(exp.EQ(), value, found)
     told = _exists_in(rows)
-    return replace(
-        told,
+    return told._replace(
         atoms=scope.guarded(told.atoms, told.truths | equal.truths) | equal.atoms,
         truths=told.truths | equal.truths,
         direct=value.direct,
@@ -181,8 +177,8 @@ def _if(node: exp.Expr, scope: Scope) -> Value:
 
 
 def _chosen(results: list[Value], conditions: list[Value]) -> Value:
-    one = replace(combined(results), strict=frozenset(), mask=predicates.met(results))
-    return conditional(replace(one, is_count=all(value.is_count for value in results)), *conditions)
+    one = combined(results)._replace(strict=frozenset(), mask=predicates.met(results))
+    return conditional(one._replace(is_count=all(value.is_count for value in results)), *conditions)
 
 
 def _coalesce(node: exp.Expr, scope: Scope) -> Value:
@@ -192,12 +188,12 @@ def _coalesce(node: exp.Expr, scope: Scope) -> Value:
 def _bits_and(node: exp.Expr, scope: Scope) -> Value:
     left, right = evaluate(node.this, scope), evaluate(node.expression, scope)
     masks = [value.mask for value in (left, right) if value.mask is not None]
-    return replace(combined([left, right]), mask=union(masks) if masks else None)
+    return combined([left, right])._replace(mask=union(masks) if masks else None)
 
 
 def _bits_or(node: exp.Expr, scope: Scope) -> Value:
     left, right = evaluate(node.this, scope), evaluate(node.expression, scope)
-    return replace(combined([left, right]), mask=predicates.met([left, right]))
+    return combined([left, right])._replace(mask=predicates.met([left, right]))
 
 
 def _difference(node: exp.Expr, scope: Scope) -> Value:
@@ -205,7 +201,7 @@ def _difference(node: exp.Expr, scope: Scope) -> Value:
     value = _sum_of(node, scope)
     instant, days = evaluate(node.this, scope), _days(node.expression)
     is_as_of = instant.term == AS_OF or instant.roles == {AS_OF_COLUMN}
-    return replace(value, term=before(days)) if is_as_of and days is not None else value
+    return value._replace(term=before(days)) if is_as_of and days is not None else value
 
 
 def _days(node: exp.Expr) -> int | None:
@@ -221,7 +217,7 @@ def _days(node: exp.Expr) -> int | None:
 
 def _sum_of(node: exp.Expr, scope: Scope) -> Value:
     left, right = evaluate(node.this, scope), evaluate(node.expression, scope)
-    return replace(combined([left, right]), is_count=left.is_count and right.is_count)
+    return combined([left, right])._replace(is_count=left.is_count and right.is_count)
 
 
 def _minus(node: exp.Expr, scope: Scope) -> Value:
@@ -229,7 +225,7 @@ def _minus(node: exp.Expr, scope: Scope) -> Value:
     value = scope.evidence(evaluate(node.this, scope))
     mask = value.mask or frozenset()
     signed = frozenset(f._replace(evidence=f.evidence - {UNSIGNED}) for f in mask if f.kind == "scope")
-    return replace(combined([value]), mask=signed if signed and len(signed) == len(mask) else None)
+    return combined([value])._replace(mask=signed if signed and len(signed) == len(mask) else None)
 
 
 def _struct(node: exp.Expr, scope: Scope) -> Value:
@@ -239,7 +235,7 @@ def _struct(node: exp.Expr, scope: Scope) -> Value:
             parts.append((item.this.name.lower(), evaluate(item.expression, scope)))
         else:
             parts.append((item.alias_or_name.lower() or str(place), evaluate(item.unalias(), scope)))
-    return replace(combined(value for _, value in parts), parts=tuple(parts))
+    return combined(value for _, value in parts)._replace(parts=tuple(parts))
 
 
 def _dot(node: exp.Expr, scope: Scope) -> Value:
@@ -248,7 +244,7 @@ def _dot(node: exp.Expr, scope: Scope) -> Value:
 
 def field_of(value: Value, name: str) -> Value:
     """One part of a struct, or, where its parts are not known, whatever the struct tells."""
-    return dict(value.parts).get(name) or replace(combined([value]), strict=value.strict)
+    return dict(value.parts).get(name) or combined([value])._replace(strict=value.strict)
 
 
 def _quantified(node: exp.Expr, scope: Scope) -> Value:

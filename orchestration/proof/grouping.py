@@ -37,8 +37,7 @@ class Groups:
 
     def value(self, value: Value) -> Value:
         """A key, an aggregate, or what is computed from them."""
-        return replace(
-            value,
+        return value._replace(
             term=self._term(value.term),
             mask=self._mask(value.mask),
             strict=frozenset({self.lineage}) if value.strict else value.strict,
@@ -58,7 +57,7 @@ class Groups:
             self.knowledge, facts=self.facts, pending=frozenset(), known={}, reads=(), owners=frozenset(),
             anchors=self.anchors,
         )  # fmt: skip
-        settled = {name: replace(value, atoms=after.atoms(value.atoms)) for name, value in columns.items()}
+        settled = {name: value._replace(atoms=after.atoms(value.atoms)) for name, value in columns.items()}
         rows = Rows(
             columns=settled,
             atoms=after.atoms(self.atoms),

@@ -108,7 +108,7 @@ class Joins(Names):
         given = [self.merged.get(name), *(c[name] for other, c in self.tables.items() if other != alias and name in c)]
         left = next((value for value in given if value is not None), Value())
         right = self.tables[alias].get(name, Value())
-        self.merged[name] = left if is_left else replace(combined([left, right]), strict=frozenset())
+        self.merged[name] = left if is_left else combined([left, right])._replace(strict=frozenset())
 
     def _optional(self, rows: Rows, condition: Value, before: Names) -> None:
         """LEFT JOIN: what holds of the right side, and of its match, holds where there is one."""
@@ -195,7 +195,7 @@ class Joins(Names):
         self.query.reads.append(Read(full, alias, join, asked))
         rows = read_again(self.query.tables[full], self.query.counter)
         columns = {
-            column: replace(value, direct=frozenset({(Column(full, column), "copy")}), indirect=frozenset())
+            column: value._replace(direct=frozenset({(Column(full, column), "copy")}), indirect=frozenset())
             for column, value in rows.columns.items()
         }
         return alias, named(replace(rows, columns=columns, influences=frozenset()), node.args.get("alias"), self.query)
@@ -204,7 +204,7 @@ class Joins(Names):
         """Rows made of a list or a range: as many as its arguments say."""
         given = table.args.get("alias")
         parts = [part for part in parts_of(node) if part is not given]
-        value = replace(combined(evaluate(part, self) for part in parts), strict=frozenset())
+        value = combined(evaluate(part, self) for part in parts)._replace(strict=frozenset())
         rows = Rows({_generator(node): value}, atoms=value.atoms, lineages=(1,), is_grouped=True)
         alias = table.alias.lower() or f"generated {len(self.parts)}"
         return alias, read_again(named(rows, given, self.query), self.query.counter)
@@ -212,7 +212,7 @@ class Joins(Names):
     def _values(self, node: exp.Values) -> tuple[str, Rows]:
         width = max((len(row.expressions) for row in node.expressions), default=0)
         values = [evaluate(cell, self) for row in node.expressions for cell in row.expressions]
-        told = replace(combined(values), strict=frozenset())
+        told = combined(values)._replace(strict=frozenset())
         rows = Rows({f"col{place}": told for place in range(width)})
         name = node.alias.lower() or f"values {len(self.parts)}"
         return name, read_again(named(rows, node.args.get("alias"), self.query), self.query.counter)

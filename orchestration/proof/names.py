@@ -107,7 +107,7 @@ class Names:
         if not value.mask:
             return value
         knowledge = self.knowledge()
-        return replace(value, mask=frozenset(knowledge.evidence(factor) for factor in value.mask))
+        return value._replace(mask=frozenset(knowledge.evidence(factor) for factor in value.mask))
 
     def knowledge(self) -> Knowledge:
         values = [value for table in self.tables.values() for value in table.values()]

@@ -6,7 +6,6 @@ add up to (`knowledge.py`)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from sqlglot import exp
 
@@ -21,22 +20,21 @@ def compared(node: exp.Expr, left: Value, right: Value) -> Value:
     truths, falses = _COMPARED.get(type(node), _nothing)(left, right)
     both = combined([left, right])
     if isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ):
-        return replace(both, strict=frozenset(), truths=truths, falses=falses)
+        return both._replace(strict=frozenset(), truths=truths, falses=falses)
     present = _present(both)
-    return replace(both, truths=truths | present, falses=falses | present)
+    return both._replace(truths=truths | present, falses=falses | present)
 
 
 def negated(value: Value) -> Value:
     """NOT: of an EXISTS or IN, that there is no such row."""
     there = {fact.left for fact in value.truths if fact.what == "present"}
     atoms = frozenset(left_out(atom) if atom.lineage in there and is_cut(atom.source) else atom for atom in value.atoms)
-    return replace(value, truths=value.falses, falses=value.truths, term=None, mask=None, atoms=atoms)
+    return value._replace(truths=value.falses, falses=value.truths, term=None, mask=None, atoms=atoms)
 
 
 def both(left: Value, right: Value) -> Value:
     """AND, which may be false where one side is null."""
-    return replace(
-        combined([left, right]),
+    return combined([left, right])._replace(
         strict=frozenset(),
         truths=left.truths | right.truths,
         falses=left.falses & right.falses,
@@ -44,8 +42,7 @@ def both(left: Value, right: Value) -> Value:
 
 
 def either(left: Value, right: Value) -> Value:
-    return replace(
-        combined([left, right]),
+    return combined([left, right])._replace(
         strict=frozenset(),
         truths=left.truths & right.truths,
         falses=left.falses | right.falses,
@@ -54,25 +51,25 @@ def either(left: Value, right: Value) -> Value:
 
 def is_null(value: Value) -> Value:
     truths = frozenset({Fact("null", value.term)}) if isinstance(value.term, Symbol) else frozenset()
-    return replace(combined([value]), strict=frozenset(), truths=truths, falses=_present(value))
+    return combined([value])._replace(strict=frozenset(), truths=truths, falses=_present(value))
 
 
 def is_listed(value: Value, listed: Iterable[Value]) -> Value:
     """`value in (…)`."""
     each = tuple(listed)
-    one = replace(combined([value, *each]), strict=value.strict)
+    one = combined([value, *each])._replace(strict=value.strict)
     consts = [item.term for item in each if isinstance(item.term, Const)]
     if not isinstance(value.term, Symbol) or len(consts) < len(each) or not consts:
-        return replace(one, truths=_present(value), falses=_present(value))
+        return one._replace(truths=_present(value), falses=_present(value))
     among = Fact("equal", value.term, consts[0]) if len(consts) == 1 else Fact("among", value.term, frozenset(consts))
     falses = frozenset(Fact("unequal", value.term, const) for const in consts)
-    return replace(one, truths=frozenset({among}) | _present(value), falses=falses | _present(value))
+    return one._replace(truths=frozenset({among}) | _present(value), falses=falses | _present(value))
 
 
 def is_true(value: Value) -> Value:
     """A boolean value used as a condition: true only where it is not null."""
     itself = frozenset({Fact("equal", value.term, TRUE)}) if isinstance(value.term, Symbol) else frozenset()
-    return replace(value, truths=value.truths | itself | _present(value))
+    return value._replace(truths=value.truths | itself | _present(value))
 
 
 def between(value: Value, low: Value, high: Value) -> Value:
@@ -82,12 +79,12 @@ def between(value: Value, low: Value, high: Value) -> Value:
 def coalesced(values: list[Value]) -> Value:
     """A boolean `coalesce(x, false)` is true only where x is; a mask coalesced to 0 is no wider."""
     first, rest = values[0], values[1:]
-    result = replace(combined(values), strict=union([]) if rest else first.strict)
+    result = combined(values)._replace(strict=union([]) if rest else first.strict)
     if rest and all(value.term == Const("boolean", "false") for value in rest):
-        return replace(result, truths=first.truths)
+        return result._replace(truths=first.truths)
     if rest and all(value.term == TRUE for value in rest):
-        return replace(result, falses=first.falses)
-    return replace(result, mask=met(values), is_count=all(v.is_count or v.term == ZERO for v in values))
+        return result._replace(falses=first.falses)
+    return result._replace(mask=met(values), is_count=all(v.is_count or v.term == ZERO for v in values))
 
 
 def met(values: Iterable[Value]) -> frozenset | None:  # type: ignore[type-arg]

@@ -85,8 +85,7 @@ class Move:
         term, strict = self.term(value.term), self.all(value.strict)
         if term is None and name is not None:
             term, strict = name, strict or frozenset({name.lineage})
-        return replace(
-            value,
+        return value._replace(
             term=term,
             mask=self.mask(value.mask),
             strict=strict,

@@ -5,7 +5,7 @@ Not here: the rules themselves (`expressions.py`, `windows.py`)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlglot import exp
@@ -81,7 +81,7 @@ def evaluate(node: exp.Expr, scope: Scope) -> Value:
     if isinstance(node, _PLAIN):
         value = combined(evaluate(part, scope) for part in parts_of(node))
         # only operators are null wherever an operand is: concat(), greatest() and many others are not
-        return value if _is_operator(node) else replace(value, strict=frozenset())
+        return value if _is_operator(node) else value._replace(strict=frozenset())
     return scope.unresolved(f"`{node.key}`", remedy(node.key, "Write it with plain operators, CASE and functions"))
 
 

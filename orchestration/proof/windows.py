@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 from sqlglot import exp
@@ -29,8 +28,7 @@ def _filtered(node: exp.Expr, scope: Scope) -> Value:
     """`aggregate(…) filter (where …)`."""
     condition = evaluate(node.expression.this, scope)
     value = evaluate(node.this, scope)
-    return replace(
-        value,
+    return value._replace(
         mask=None,
         atoms=value.atoms | counted(condition.atoms),
         indirect=value.indirect | seen([condition], "filter"),
@@ -42,12 +40,12 @@ def aggregated(node: exp.Expr, scope: Scope, *, is_running: bool = False) -> Val
     arguments = [evaluate(part, scope) for part in parts_of(node) if not isinstance(part, exp.Star)]
     value = combined(arguments, "aggregate")
     if isinstance(node, exp.ArgMax | exp.ArgMin):  # of the first, chosen by the others
-        value = replace(value, direct=stronger(arguments[0].direct, "aggregate"))
-        value = replace(value, indirect=value.indirect | seen(arguments[1:], "sort"))
+        value = value._replace(direct=stronger(arguments[0].direct, "aggregate"))
+        value = value._replace(indirect=value.indirect | seen(arguments[1:], "sort"))
     told = counted(value.atoms | scope.others())
     counts = is_count(node) or (is_sum(node) and all(argument.is_count for argument in arguments))
     mask = _mask_of(arguments[0], scope, is_running=is_running) if is_sum(node) and len(arguments) == 1 else None
-    return replace(value, atoms=told, strict=frozenset(), is_count=counts, mask=mask)
+    return value._replace(atoms=told, strict=frozenset(), is_count=counts, mask=mask)
 
 
 def _mask_of(term: Value, scope: Scope, *, is_running: bool) -> Mask | None:
@@ -88,8 +86,7 @@ def _window(node: exp.Window, scope: Scope) -> Value:
     is_so_far = bool(ordered) and not frames and not any(key.args.get("desc") for key in ordered)
     mask = value.mask if is_by_row and is_so_far else None
     others = combined([value, *keys, *order]).atoms | scope.others()
-    return replace(
-        value,
+    return value._replace(
         mask=mask,
         is_count=False,
         atoms=of_others(others, keys),
