@@ -100,7 +100,8 @@ def stage_aside(
     build, read = _inputs(home, policy, keys, as_of, policy_dir, ledger_at, is_named=False)
     con = connect(home)
     try:
-        con.execute("SET enable_external_file_cache = false")  # who reads a file once needs no copy of it
+        # who reads a file once needs no copy of it; but its footer is asked for by each query
+        con.execute("SET enable_external_file_cache = false; SET parquet_metadata_cache = true")
         _stage(con, home, policy, keys, build, read, *_of_models(policy, policy_dir))
     except BaseException:
         con.close()
