@@ -16,6 +16,7 @@ from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.policy.schema import Policy
 from orchestration.proof.analysis import Analysis
+from orchestration.proof.beside import StaticBeside
 from orchestration.proof.compiled import compiled_project
 from orchestration.proof.project import Project
 from orchestration.proof.static import prove_statically
@@ -87,6 +88,15 @@ def test_shipped_project_is_proved(shipped: Shipped) -> None:
     """Without this, every mutant would be caught for nothing."""
     verdicts = shipped.statically(shipped.project)
     assert are_proved(verdicts), [verdict for verdict in verdicts if not verdict.is_proved]
+
+
+def test_process_for_the_sql_has_the_same_project_and_finds_the_same(shipped: Shipped) -> None:
+    with shipped.home.lock(), StaticBeside() as beside:
+        beside.begin(shipped.home, shipped.policy, SHIPPED, as_of=AS_OF)
+        project, _ = beside.project()
+        verdicts, _ = beside.result()
+    assert project == shipped.project
+    assert tuple(verdicts) == shipped.statically(project)
 
 
 def test_library_is_large_and_says_who_catches_what() -> None:

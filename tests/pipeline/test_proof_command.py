@@ -56,19 +56,20 @@ def policy_with(folder: Path, model: str) -> Path:
 
 
 @pytest.mark.slow
-def test_built_home_is_proved_by_both_parts_and_so_was_its_build(
+def test_built_home_is_proved_by_all_parts_and_by_two_was_its_build(
     built: tuple[Path, Finished], copy_of: Callable[[Path], Path]
 ) -> None:
     home = copy_of(built[0])
     (of_build,) = (home / "evidence" / "proofs").glob("*.json")
     released = json.loads(next((home / "warehouse").glob("*.release.json")).read_bytes())
     assert {"static", "twins"} <= {check["stage"] for check in released["checks"]}
-    done = assent(home, "prove", "--static", "--twins", "--json")
+    done = assent(home, "prove", "--json")
     assert done.code == ExitCode.OK, done.out
     proof = done.json()
     assert proof["is_proved"] and proof["failed"] == 0 and proof["seconds"]["static"] > 0
-    assert set(proof["parts"]) == {"static", "twins"}
+    assert set(proof["parts"]) == {"static", "twins", "canaries"}
     assert all(of["obligations"] > 50 for of in proof["parts"].values()), proof["parts"]
+    assert {"compile", "static", "twins", "canaries", "all"} == proof["seconds"].keys()
     before = json.loads(of_build.read_bytes())
     assert before["sql_hash"] == proof["sql_hash"], "the SQL that the build ran is what is proved on demand"
     assert before["is_proved"] and before["generation"] == proof["generation"]
