@@ -97,16 +97,18 @@ def both(flag: Bools, links: Ints) -> Bools:
 def components(nodes: int, links: Ints) -> Ints:
     """For each node the smallest node of its connected component. `links` is (2, m).
 
-    Each round hangs every group below the smallest that it is linked with, and of those that hang below none each has
-    at least one below it: half of them are left at most. (scipy's takes 0.25 s to import, and is no faster by much: 0.6
-    of the time for 2 million people, more than all of it below a thousand.)"""
+    Each round hangs every group below the smallest that it is linked with. What hangs below none has something below it
+    after two rounds at most, so at most half of the groups are left then. Measured: 0.2 to 0.5 of scipy's time for two
+    million people (1.6 where all are one chain in order), which takes 0.25 s to import besides."""
     group = np.arange(nodes)
-    while links.shape[1]:
-        links = group[links]
-        links = links[:, links[0] != links[1]]
-        np.minimum.at(group, links.max(axis=0), links.min(axis=0))
-        while not np.array_equal(group, above := group[group]):
+    a, b = links
+    while len(a):
+        np.minimum.at(group, np.maximum(a, b), np.minimum(a, b))
+        while not np.array_equal(group, above := group.take(group)):
             group = above
+        a, b = group.take(a), group.take(b)
+        apart = np.flatnonzero(a != b)
+        a, b = a.take(apart), b.take(apart)
     return group
 
 
