@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from orchestration.policy.schema import Policy
-from orchestration.proof.marked import Mark
 from orchestration.retention.places import Place, inventory
 
 MART = ("audience",)
@@ -24,10 +23,11 @@ class Allowance:
     kinds: frozenset[str] = frozenset()
     purpose: str | None = None
 
-    def covers(self, mark: Mark) -> bool:
-        if mark.kind not in self.kinds:
+    def covers(self, kind: str, purpose: str | None) -> bool:
+        """Of a mark nothing else is asked: `_clear` of the search judges all of one kind and purpose at once."""
+        if kind not in self.kinds:
             return False
-        return mark.kind != "audience" or self.purpose is None or mark.purpose == self.purpose
+        return kind != "audience" or self.purpose is None or purpose == self.purpose
 
 
 NOTHING = Allowance()

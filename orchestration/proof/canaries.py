@@ -167,24 +167,24 @@ class CanarySearch:
                 if planted and not any("control" in names for names in held.values()):
                     return set()
                 controls += len(planted)
-                marks = {how: self._unlike(names) for how, names in held.items()}
+                marks = {how: self._kinds(names) for how, names in held.items()}
                 clear.update(path for path in paths if path not in planted and not self._wrong(root, path, marks))
         return clear if controls else set()
 
-    def _unlike(self, names: Collection[str]) -> list[Mark]:
-        """Of these marks one of each that is allowed elsewhere than another."""
+    def _kinds(self, names: Collection[str]) -> set[tuple[str, str | None]]:
+        """The kinds of these marks, and their purposes."""
         marks = [self._named[number] for number in names if number != "control"]
-        return list({(mark.kind, mark.purpose): mark for mark in marks}.values())
+        return {(mark.kind, mark.purpose) for mark in marks}
 
-    def _wrong(self, root: Path, path: Path, marks: Mapping[str, Sequence[Mark]]) -> bool:
+    def _wrong(self, root: Path, path: Path, marks: Mapping[str, Collection[tuple[str, str | None]]]) -> bool:
         """Whether one of the columns holds what it may not."""
         _, name = self._placed(root, path)
         return any(
-            not allowed.covers(mark)
+            not allowed.covers(kind, purpose)
             for how, some in marks.items()
             if some
             for allowed in [NOTHING if root in self._also else self._allowed.of(name, how)]
-            for mark in some
+            for kind, purpose in some
         )
 
     def _look(
@@ -241,7 +241,7 @@ class CanarySearch:
     def _judge(self, root: Path, area: str, name: str, how: str, held: set[str], found: Searched) -> None:
         marks = [self._named[number] for number in held]
         allowed = self._allowed.of(name, how) if marks and root not in self._also else None  # these may hold nothing
-        wrong = {mark.says: mark for mark in marks if allowed is None or not allowed.covers(mark)}
+        wrong = {mark.says: mark for mark in marks if allowed is None or not allowed.covers(mark.kind, mark.purpose)}
         where = found.hits.setdefault(area, {}).setdefault(name, []) if wrong else []
         told = {failure.what for failure in where}
         for says, mark in sorted(wrong.items()):

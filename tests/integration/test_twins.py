@@ -4,9 +4,12 @@ The mutants change what dbt compiled; the large library of them is elsewhere. He
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from orchestration.policy.loader import SHIPPED, load_policy
@@ -114,8 +117,8 @@ def test_shipped_project_is_proved(prover: Prover, project: Project) -> None:
     assert {"PIPL", "GDPR", "CCPA"} <= regimes
 
 
-def test_settled_people_grant_whatever_a_segment_rests_on(prover: Prover) -> None:
-    """Else marts would be compared over few; what nothing rests on is granted by some, lest it count for another."""
+def shares_of_settled_people_who_grant(prover: Prover) -> dict[tuple[str, str], float]:
+    """By controller and purpose."""
     granted = prover.con.execute("""
         select s.controller, s.purpose, count(distinct g.person) / any_value(c.people)
         from (select distinct controller, purpose from base.policy.scopes) as s
@@ -129,11 +132,32 @@ def test_settled_people_grant_whatever_a_segment_rests_on(prover: Prover) -> Non
             )
         group by s.controller, s.purpose
     """).fetchall()
-    shares = {(controller, purpose): share for controller, purpose, share in granted}
+    return {(controller, purpose): share for controller, purpose, share in granted}
+
+
+def test_settled_people_grant_whatever_a_segment_rests_on(prover: Prover) -> None:
+    """Else marts would be compared over few; what nothing rests on is granted by some, lest it count for another."""
+    shares = shares_of_settled_people_who_grant(prover)
     asked = {(segment.controller, segment.purpose) for segment in POLICY.segments.segments}
     asked |= {pair for pair in shares if pair[1] == POLICY.purposes.identity_purpose}
     assert {pair for pair in asked if shares[pair] < 1} == set()
     assert any(0 < share < 0.5 for pair, share in shares.items() if pair not in asked)
+
+
+def test_settled_people_grant_what_a_destination_abroad_rests_on(
+    decided: Decided, project: Project, prover: Prover, tmp_path: Path
+) -> None:
+    """Else nobody would be sent there, and activations be compared over nobody."""
+    staged = {row[0] for row in prover.con.execute("select purpose from base.policy.stages").fetchall()}
+    few = {of for (_, of), share in shares_of_settled_people_who_grant(prover).items() if share < 0.5}
+    purpose = min(few - staged)
+    file = tmp_path / "abroad.duckdb"
+    shutil.copy(decided.file, file)
+    with duckdb.connect(str(file)) as con:
+        con.execute("update policy.destinations set transfer_purpose = ?", [purpose])
+    with Prover.load(decided.home, file, project, POLICY, seed=SEED) as abroad:
+        shares = shares_of_settled_people_who_grant(abroad)
+    assert {share for (_, of), share in shares.items() if of == purpose} == {1}
 
 
 def test_lanes_find_what_one_lane_finds(prover: Prover, project: Project) -> None:
