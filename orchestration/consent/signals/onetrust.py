@@ -8,8 +8,8 @@ webhook (`payload.profiles` with `profileFields`), after a published sample of o
 Codes: the purpose id. Only ACTIVE and CONFIRMED grant, and not with a withdrawal or reactivation date, nor for a test
 subject; every other status refuses, IMPLICIT and EXTEND too. `always_active.<id>` is granted by ALWAYS_ACTIVE, which is
 no consent. A chosen option of a purpose preference is `<id>.<preference>.<option>`, a topic `<id>.<topic>`;
-what is not listed is refused (`<id>.*`), and every topic where a refusal names none. One Signal per moment and version,
-which speaks of its own purposes.
+what is not listed is refused (`<id>.*`), and every topic where an entry that is no yes names none. One Signal per
+moment and version, which speaks of its own purposes.
 Values: identifier, identifierType, id, language, receiptId, payload.dataSubjectGuid, payload.dataSubjectEmail, eventId,
 eventTime; of the purpose: version, consentDate, withdrawalDate, expiryDate, lastTransactionDate, lastInteractionDate,
 lastReceiptId, lastTransactionCollectionPointId; effectiveDate, chosen here: when a grant was given, else when it ended.
@@ -123,22 +123,26 @@ def _is_there(value: Any) -> bool:
 
 def _choices(purpose: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     """Topics and options, and whether each was chosen; a listed option is a chosen one. Of topics none is where one of
-    them is refused and names none: it may be any."""
+    them is no yes and names none: it may refuse any."""
     topics, preferences = _list(purpose, "topics"), _list(purpose, "Preferences")
-    told = [(code(at(topic, "topicGuid")), value, value is True) for topic in topics for value in [at(topic, "value")]]
-    for topic in preferences:
-        word = at(topic, "TransactionType")
-        told.append((code(at(topic, "TopicId")), word, word == "OPT_IN"))
+    told = [(code(at(topic, "id")), True) for topic in topics]
+    told += [(code(at(topic, "topicGuid")), at(topic, "value") is True) for topic in topics if not _is_listed(topic)]
+    told += [(code(at(topic, "TopicId")), at(topic, "TransactionType") == "OPT_IN") for topic in preferences]
     is_whole = len(topics) <= MAX_CHOICES and len(preferences) <= MAX_CHOICES  # what lies beyond was not read
-    is_clear = is_whole and all(name is not None or word is None or is_chosen for name, word, is_chosen in told)
-    named = [(code(at(topic, "id")), True) for topic in topics] + [(name, is_chosen) for name, _, is_chosen in told]
-    yield from ((name, is_chosen and is_clear) for name, is_chosen in named if name is not None)
+    is_clear = is_whole and all(name is not None or is_chosen for name, is_chosen in told)
+    yield from ((name, is_chosen and is_clear) for name, is_chosen in told if name is not None)
     for preference in (*_list(purpose, "customPreferences"), *_list(purpose, "CustomPreferences")):
         known = only(*(at(preference, key) for key in IDENTITIES))
         for option in (*_list(preference, "options"), *_list(preference, "Options")):
             name = only(*(at(option, key) for key in IDENTITIES)) if isinstance(option, dict) else code(option)
             if known is not None and name is not None:
                 yield f"{known}.{name}", True
+
+
+def _is_listed(topic: Any) -> bool:
+    """By its id alone, which says that it was chosen."""
+    is_alone = at(topic, "topicGuid") is None and at(topic, "value") is None
+    return is_alone and code(at(topic, "id")) is not None
 
 
 def _list(part: Any, key: str) -> list[Any]:

@@ -77,15 +77,16 @@ def words_of(purpose: Any) -> list[Any]:
 def choices(purpose: Any) -> tuple[set[str], set[str]]:
     yes: set[str] = set()
     no: set[str] = set()
-    of_any = False  # a refusal that names no topic
+    of_any = False  # what is no yes, and names no topic
     for topic in lot(purpose, "topics"):
-        of_any |= not is_id(get(topic, "topicGuid")) and get(topic, "value") not in (None, True)
-        of_any |= not is_id(get(topic, "topicGuid")) and type(get(topic, "value")) in (int, float)
+        if not is_id(get(topic, "topicGuid")) and get(topic, "value") is not True:
+            is_bare = get(topic, "topicGuid") is None and get(topic, "value") is None
+            of_any |= not (is_bare and is_id(get(topic, "id")))
         yes |= {str(get(topic, "id"))} if is_id(get(topic, "id")) else set()
         if is_id(get(topic, "topicGuid")):
             (yes if get(topic, "value") is True else no).add(str(get(topic, "topicGuid")))
     for topic in lot(purpose, "Preferences"):
-        of_any |= not is_id(get(topic, "TopicId")) and get(topic, "TransactionType") not in (None, "OPT_IN")
+        of_any |= not is_id(get(topic, "TopicId")) and get(topic, "TransactionType") != "OPT_IN"
         if is_id(get(topic, "TopicId")):
             (yes if get(topic, "TransactionType") == "OPT_IN" else no).add(str(get(topic, "TopicId")))
     yes, no = (set(), no | yes) if of_any else (yes, no)

@@ -259,11 +259,21 @@ def test_more_choices_than_a_purpose_may_have_are_all_refused() -> None:
         {"topics": [{"id": "t1"}, {"id": "t2", "value": 1}]},
         {"topics": [{"id": "t1"}], "Preferences": [{"TransactionType": "OPT_OUT"}]},
         {"Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}, {"TransactionType": "OPT_OUT"}]},
-        {"topics": [{"id": "t1"}, *[{}] * 500, {"topicGuid": "t1", "value": False}]},
-        {"Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}, *[{}] * 500, {"TransactionType": "OPT_OUT"}]},
+        {"topics": [{"id": "t1"}, {"integrationKey": "fishing"}]},
+        {"topics": [{"topicGuid": "t1", "value": True}, "t1"]},
+        {"topics": [{"id": "t1"}, {"id": "t2", "topicGuid": []}]},
+        {"Preferences": [{"TopicId": "t1", "TransactionType": "OPT_IN"}, {}]},
+        {"topics": [{"id": "t1"}, *[{"value": True}] * 500, {"topicGuid": "t1", "value": False}]},
+        {
+            "Preferences": [
+                {"TopicId": "t1", "TransactionType": "OPT_IN"},
+                *[{"TransactionType": "OPT_IN"}] * 500,
+                {"TransactionType": "OPT_OUT"},
+            ]
+        },
     ],
 )
-def test_a_refusal_that_names_no_topic_may_be_of_any(topics: dict[str, Any]) -> None:
+def test_what_is_no_yes_and_names_no_topic_may_refuse_any(topics: dict[str, Any]) -> None:
     (signal,) = onetrust.read(details(profile(**topics)))
     assert granted([signal]) == {P} and asked(signal, f"{P}.t1", True) == "refused"
 
@@ -274,7 +284,16 @@ STATUS_KEYS = ("status", "Status", "transactionType", "TransactionType", "Transa
 def denies(path: tuple[Any, ...], part: Any) -> bool:
     is_word = path[-1] in STATUS_KEYS and part not in ("ACTIVE", "CONFIRMED", "OPT_IN")
     is_date = "ithdraw" in str(path[-1]) or "eactivation" in str(path[-1])
-    return is_word or is_date or path[-1] in ("test", "testDataSubject", "value")
+    return is_word or is_date or path[-1] in ("test", "testDataSubject", "value") or is_topic_without_a_yes(path, part)
+
+
+def is_topic_without_a_yes(path: tuple[Any, ...], part: Any) -> bool:
+    """An entry of a list of topics that may refuse one."""
+    if len(path) < 2 or path[-2] not in ("topics", "Preferences"):
+        return False
+    said = part if isinstance(part, dict) else {}
+    is_yes = said.get("value") is True if path[-2] == "topics" else said.get("TransactionType") == "OPT_IN"
+    return not is_yes
 
 
 @RULES
