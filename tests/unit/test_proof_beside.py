@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -196,16 +197,16 @@ def test_process_that_nobody_asks_ends(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 class Asking:
-    """The other end of a process that is asked once, within this one."""
+    """The other end of a process that is asked once, within this one; what passes is pickled, as between two."""
 
     def __init__(self, *what: object) -> None:
         self.what, self.told = what, list[Any]()
 
-    def recv(self) -> tuple[object, ...]:
-        return self.what
+    def recv(self) -> Any:
+        return pickle.loads(pickle.dumps(self.what))
 
     def send(self, told: object) -> None:
-        self.told.append(told)
+        self.told.append(pickle.loads(pickle.dumps(told)))
 
 
 @pytest.mark.parametrize("is_sound", [True, False])
