@@ -1,6 +1,6 @@
-"""Parts of the proof in processes of their own, beside twins: the search of files, half of which is Python, and what is
-done with the SQL, all of which is. In one process they would wait for each other. They begin before it is known what to
-do, and import meanwhile.
+"""Parts of the proof in processes of their own, beside twins: the search of files, half of which is Python, and the
+static proof, all of which is. In one process they would wait for each other. They begin before it is known what to do,
+and import meanwhile.
 
 Not here: the parts (`canaries.py`, `static.py`)."""
 
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from orchestration.errors import AssentError, ExitCode
 
 if TYPE_CHECKING:  # this module is the first that the process imports
-    from orchestration.home import Home
     from orchestration.policy.schema import Policy
     from orchestration.proof.project import Project
     from orchestration.proof.verdict import Verdict
@@ -146,7 +145,7 @@ class SearchBeside(_Beside):
 
 
 class StaticBeside(_Beside):
-    """The compiled project of a policy, and one static proof of it."""
+    """One static proof."""
 
     def __init__(self, *earlier: _Beside) -> None:
         super().__init__(_STATIC, *earlier)
@@ -154,14 +153,8 @@ class StaticBeside(_Beside):
     def __enter__(self) -> StaticBeside:
         return self
 
-    def begin(self, home: Home, policy: Policy, policy_dir: Path, *, as_of: datetime) -> None:
-        """Hold the home's lock until there is the project."""
-        self._ask(home.root, policy, policy_dir, as_of)
-
-    def project(self) -> tuple[Project, float]:
-        """The project, before it is proved, and how many seconds it took. Raises PartFailedError."""
-        project, seconds = self._received()
-        return project, seconds
+    def begin(self, project: Project, policy: Policy, *, as_of: datetime) -> None:
+        self._ask(project, policy, as_of)
 
     def result(self) -> tuple[Sequence[Verdict], float]:
         """Its verdicts, and how many seconds it took. Raises PartFailedError."""
@@ -228,19 +221,12 @@ def _search(to: Connection) -> None:
 
 
 def _static(to: Connection) -> None:
-    """The project, then the result."""
-    from orchestration.home import Home
-    from orchestration.proof.compiled import compiled_project
     from orchestration.proof.static import prove_statically
 
-    root, policy, policy_dir, as_of = to.recv()
-    home = Home.open(root, create=False)
+    project, policy, as_of = to.recv()
     start = time.monotonic()
-    project = compiled_project(home, policy, policy_dir)
-    compiled = time.monotonic()
-    to.send((project, round(compiled - start, 3)))
     verdicts = prove_statically(project, policy, as_of=as_of)
-    to.send((verdicts, round(time.monotonic() - compiled, 3)))
+    to.send((verdicts, round(time.monotonic() - start, 3)))
 
 
 _SEARCH = _Work("the search of files", "--canaries", _search)

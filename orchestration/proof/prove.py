@@ -1,5 +1,5 @@
 """Runs the parts of the proof that are asked for, on a home as it is and a policy as it is now: static, then twins; and
-beside twins, in processes of their own, the search of files and, where it can be forked, all that is done with SQL.
+beside twins, in processes of their own, the search of files and, where it can be forked, the static proof.
 
 Not here: what each part proves (`static.py`, `twins/`, `canaries.py`), and how it is told (`commands.py`)."""
 
@@ -49,7 +49,7 @@ def prove(
     static: StaticBeside | None = None,
 ) -> Proof:
     """Raises AssentError where a part cannot be run at all; what is not proved is a verdict. `search`, `static`: the
-    processes for the search of files and for the SQL, where they were begun before; the latter where all is asked."""
+    processes for the search of files and the static proof, where they were begun before."""
     with site.home.lock():
         return _Run(site, policy_dir, asked, now, say, search, static).proof()
 
@@ -72,22 +72,21 @@ class _Run:
         start = time.monotonic()
         found: dict[Part, Sequence[Verdict]] = {}
         with ExitStack() as stack:
-            if self.static:
-                static = stack.enter_context(self.static)
-                static.begin(self.site.home, self.site.policy, self.policy_dir, as_of=self.as_of)
             search = self._begin_search(stack) if self.is_beside else None
             if {"static", "twins"} & {*self.asked.parts}:
                 self.say("project    the policy's models, as dbt compiles them")
-                self._compile()  # here, so that no part is charged for it
+                self._timed("compile", lambda: self.project)  # here, so that no part is charged for it
             if "static" in self.asked.parts:
                 self.say("static     every path from a personal source to what is exposed")
-                if not self.static:
+                if self.static:
+                    stack.enter_context(self.static).begin(self.project, self.site.policy, as_of=self.as_of)
+                else:
                     found["static"] = self._timed("static", self._static)
             if search:
                 search.wait_for_list()  # twins may write beside the files, and are not searched
             if "twins" in self.asked.parts:
                 found["twins"] = self._timed("twins", self._twins)
-            if self.static:
+            if "static" in self.asked.parts and self.static:
                 found["static"], self.seconds["static"] = self.static.result()
             if search:
                 found["canaries"], self.searched, self.seconds["canaries"] = search.result()
@@ -131,12 +130,6 @@ class _Run:
         from orchestration.proof.compiled import compiled_project
 
         return compiled_project(self.site.home, self.site.policy, self.policy_dir)
-
-    def _compile(self) -> None:
-        if self.static:
-            self.project, self.seconds["compile"] = self.static.project()
-        else:
-            self._timed("compile", lambda: self.project)
 
     def _sql_hash(self) -> str:
         from orchestration.proof.compiled import sql_hash

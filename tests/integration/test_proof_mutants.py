@@ -5,8 +5,6 @@ on who is in their worlds. The library is slow; `test_proof_shipped.py` and `tes
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +16,6 @@ from orchestration.home import Home
 from orchestration.policy.loader import SHIPPED, load_policy
 from orchestration.policy.schema import Policy
 from orchestration.proof.analysis import Analysis
-from orchestration.proof.beside import PartFailedError, StaticBeside
 from orchestration.proof.compiled import compiled_project
 from orchestration.proof.project import Project
 from orchestration.proof.static import prove_statically
@@ -90,23 +87,6 @@ def test_shipped_project_is_proved(shipped: Shipped) -> None:
     """Without this, every mutant would be caught for nothing."""
     verdicts = shipped.statically(shipped.project)
     assert are_proved(verdicts), [verdict for verdict in verdicts if not verdict.is_proved]
-
-
-def test_process_for_the_sql_has_the_same_project_and_finds_the_same(shipped: Shipped) -> None:
-    with shipped.home.lock(), StaticBeside() as beside:
-        beside.begin(shipped.home, shipped.policy, SHIPPED, as_of=AS_OF)
-        project, _ = beside.project()
-        verdicts, _ = beside.result()
-    assert project == shipped.project
-    assert tuple(verdicts) == shipped.statically(project)
-
-
-def test_process_for_the_sql_that_is_killed_after_the_project_proves_nothing(shipped: Shipped) -> None:
-    with pytest.raises(PartFailedError, match="without a result"), shipped.home.lock(), StaticBeside() as beside:
-        beside.begin(shipped.home, shipped.policy, SHIPPED, as_of=AS_OF)
-        beside.project()
-        os.kill(beside._process.pid or 0, signal.SIGKILL)  # half a second before it has a result
-        beside.result()
 
 
 def test_library_is_large_and_says_who_catches_what() -> None:

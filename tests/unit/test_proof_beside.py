@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -12,15 +11,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestration.errors import AssentError, ExitCode
 from orchestration.home import Home
 from orchestration.identity.keys import Keys
-from orchestration.policy.loader import SHIPPED, load_policy
-from orchestration.proof.beside import _SEARCH, _STATIC, PartFailedError, SearchBeside, StaticBeside, _serve
+from orchestration.policy.loader import load_policy
+from orchestration.proof.beside import _SEARCH, PartFailedError, SearchBeside, StaticBeside, _serve
 from orchestration.proof.canaries import CanarySearch
 from orchestration.proof.static import prove_statically
 from orchestration.proof.verdict import are_proved
@@ -196,59 +194,34 @@ def test_process_that_nobody_asks_ends(capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().err == ""
 
 
-class Asking:
-    """The other end of a process that is asked once, within this one; what passes is pickled, as between two."""
-
-    def __init__(self, *what: object) -> None:
-        self.what, self.told = what, list[Any]()
-
-    def recv(self) -> Any:
-        return pickle.loads(pickle.dumps(self.what))
-
-    def send(self, told: object) -> None:
-        self.told.append(pickle.loads(pickle.dumps(told)))
-
-
 @pytest.mark.parametrize("is_sound", [True, False])
-def test_static_proof_beside_finds_what_it_finds_here(
-    site: Site, monkeypatch: pytest.MonkeyPatch, is_sound: bool
-) -> None:
+def test_static_proof_beside_finds_what_it_finds_here(is_sound: bool) -> None:
     ungated = {BY_PURPOSE: MODELS[BY_PURPOSE].replace(" and (t.permitted_mask & s.scope_mask) <> 0", "")}
-    models, now = project({} if is_sound else ungated), datetime(2026, 11, 22, tzinfo=UTC)
-    monkeypatch.setattr("orchestration.proof.compiled.compiled_project", lambda *_: models)
-    asking = Asking(site.home.root, site.policy, SHIPPED, now)
-    _serve(_STATIC, asking, gc.get_threshold())  # type: ignore[arg-type]
-    (compiled, _), (verdicts, seconds) = asking.told
-    assert compiled == models, "it is told before it is proved"
-    assert tuple(verdicts) == tuple(prove_statically(models, site.policy, as_of=now))
+    models, policy, now = project({} if is_sound else ungated), load_policy(), datetime(2026, 11, 22, tzinfo=UTC)
+    with StaticBeside() as beside:
+        beside.begin(models, policy, as_of=now)
+        verdicts, seconds = beside.result()
+    assert tuple(verdicts) == tuple(prove_statically(models, policy, as_of=now))
     assert [verdict.is_proved for verdict in verdicts if verdict.relation == MART] == [is_sound]
     assert seconds > 0
 
 
-@pytest.mark.parametrize("when", ["before it is asked", "before the project"])
-def test_static_proof_beside_that_is_killed_proves_nothing(site: Site, when: str) -> None:
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_static_proof_beside_that_is_killed_proves_nothing(is_asked: bool) -> None:
     beside = StaticBeside()
-    os.kill(beside._process.pid or 0, signal.SIGSTOP if when != "before it is asked" else signal.SIGKILL)
-    if when == "before it is asked":
+    os.kill(beside._process.pid or 0, signal.SIGSTOP if is_asked else signal.SIGKILL)
+    if not is_asked:
         beside._process.join()
     with pytest.raises(PartFailedError, match="the static proof ended without a result") as error, beside:
-        beside.begin(site.home, site.policy, SHIPPED, as_of=datetime(2026, 11, 22, tzinfo=UTC))
+        beside.begin(project(), load_policy(), as_of=datetime(2026, 11, 22, tzinfo=UTC))
         os.kill(beside._process.pid or 0, signal.SIGKILL)
-        beside.project()
+        beside.result()
     assert "--static" in error.value.remedy
 
 
-def test_errors_of_the_project_are_told_as_they_are(site: Site) -> None:
-    site.home.file.unlink()
-    with pytest.raises(PartFailedError, match="there is no home here") as error, StaticBeside() as beside:
-        beside.begin(site.home, site.policy, SHIPPED, as_of=datetime(2026, 11, 22, tzinfo=UTC))
-        beside.project()
-    assert error.value.exit_code == ExitCode.HOME and "assent demo" in error.value.remedy
-
-
-def test_words_of_others_are_not_told_of_the_static_proof(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_words_of_others_are_not_told_of_the_static_proof(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PartFailedError, match="the static proof failed") as error, StaticBeside() as beside:
-        beside.begin(site.home, "+8613800138000", SHIPPED, as_of=datetime(2026, 11, 22, tzinfo=UTC))  # type: ignore[arg-type]
-        beside.project()
+        beside.begin(project(), "+8613800138000", as_of=datetime(2026, 11, 22, tzinfo=UTC))  # type: ignore[arg-type]
+        beside.result()
     said = capfd.readouterr()
     assert "138" not in said.out + said.err + str(error.value) and "Traceback" not in said.err
